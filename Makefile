@@ -1,0 +1,87 @@
+# Everything a person or CI does with this project. `make` alone lists it.
+#
+# The virtual environment .venv is made on first need and left alone until a lock or pyproject.toml changes;
+# the stamp files inside it remember what was installed.
+
+PYTHON ?= python3
+LOCK_FLAGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUN_STAMP := $(VENV)/.run-stamp
+DEV_STAMP := $(VENV)/.dev-stamp
+CHECKED := src tests bench
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench soak demo lock dev clean
+
+# A virtual environment is full of absolute paths: one that was moved or copied here is made anew.
+ifneq ($(shell cat $(RUN_STAMP) 2>/dev/null),$(CURDIR))
+.PHONY: $(RUN_STAMP)
+endif
+
+help: ## list what can be done (the default)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# `exec` leaves no shell between make and the server, so a signal to the process group, or to make alone
+# (which hands SIGTERM on), reaches the server; make then waits for it to end.
+run: $(RUN_STAMP) ## set up once, then serve on http://127.0.0.1:8080
+	@exec $(BIN)/schema-user serve
+
+test: $(DEV_STAMP) lint ## lint, then every test but the soak, then the coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+lint: $(DEV_STAMP) ## style, format, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(CHECKED)
+	$(BIN)/lint-imports
+
+bench: $(DEV_STAMP) ## measure one update of a user
+	$(BIN)/python -m bench.update
+
+soak: $(DEV_STAMP) ## the tests that take long on purpose
+	$(BIN)/python -m pytest tests -m soak --timeout=0
+
+demo: $(DEV_STAMP) ## one user's life, step by step, against a server started for it
+	$(BIN)/python -m bench.demo
+
+# The widest lock comes first and bounds the others: what runs is what was tested, version by version.
+# LOCK_FLAGS=--upgrade takes newer versions; without it the pins of today stay where they still fit.
+LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \
+	--no-config --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(LOCK_FLAGS)
+
+lock: $(DEV_STAMP) ## write the requirements anew from pyproject.toml
+	@mkdir -p requirements
+	$(LOCK) pyproject.toml --all-extras --group build --group dev --output-file requirements/dev.txt
+	$(LOCK) pyproject.toml --all-extras --group build --constraints requirements/dev.txt --output-file requirements/run.txt
+	$(LOCK) pyproject.toml --extra motor --constraints requirements/dev.txt --output-file requirements/server.txt
+	$(LOCK) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
+
+dev: $(DEV_STAMP) ## set up .venv with everything the tests need
+
+clean: ## remove .venv, caches and coverage data (the data in var/ stays)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov dist
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUN_STAMP): requirements/run.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "schema-user needs Python 3.11 or newer: install it, or name the one to use, as in: make run PYTHON=python3.13" >&2; exit 1; }
+	@{ [ "$$(cat $@ 2>/dev/null)" = "$(CURDIR)" ] && $(BIN)/python -m pip --version >/dev/null 2>&1; } || \
+	  { echo "Making $(VENV) ..."; $(PYTHON) -m venv --clear $(VENV); } || { \
+	  echo "Python's venv module is missing: install it (Debian and Ubuntu: apt-get install python3-venv) and try again." >&2; exit 1; }
+	@echo "Installing what the service needs (about 250 MB the first time, a database server among it) ..."
+	@$(BIN)/python -m pip install --require-hashes --requirement requirements/run.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index --editable .
+	@printf '%s\n' "$(CURDIR)" > $@
+
+$(DEV_STAMP): $(RUN_STAMP) requirements/dev.txt
+	@echo "Installing what the tests and checks need ..."
+	@$(BIN)/python -m pip install --require-hashes --requirement requirements/dev.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""The wires: bytes to commands, views to bytes, and no decisions."""

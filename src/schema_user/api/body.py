@@ -1,0 +1,262 @@
+"""From bytes to a body struct, strictly: what is wrong is named with its JSON Pointer, all of it at once.
+
+msgspec decodes and checks at full speed. Only a body that it refuses, or one that may repeat a key (msgspec keeps the
+last and says nothing), is looked at again by the slower, more talkative code below.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import math
+import re
+import types
+import typing
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from schema_user.domain.document import INT64_MAX, INT64_MIN, forbidden_key, pointer
+from schema_user.errors import Malformed, Violation
+
+T = TypeVar("T")
+
+MAX_VIOLATIONS: Final = 100
+_LONGEST_INTEGER: Final = 64
+_KEY: Final = re.compile(rb'"[ \t\r\n]*:')
+_EXACT_TYPES: Final = frozenset({int, float, bool, type(None)})
+_NAMES: Final = {
+    "str": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "object": "an object",
+    "array": "an array",
+    "null": "null",
+    "datetime": "an RFC 3339 time",
+}
+
+Path = tuple[str | int, ...]
+
+
+def decode(raw: bytes, into: type[T], max_depth: int) -> T:
+    """Decode a body.
+
+    Args:
+        raw: the bytes of a JSON text, within the size limit already.
+        into: the struct that the operation takes; its member ``data`` obeys the rules of stored documents.
+        max_depth: how deep arrays and objects may nest, the body itself being the first level.
+
+    Raises:
+        Malformed: with at most 100 violations, and a count of the others.
+    """
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise refused(_explain(raw, max_depth, error)) from None
+    found: list[Violation] = []
+    keys = _look(value, (), max_depth, found)
+    # Each key is followed by a colon; a text that holds `":` only sends an honest body the slower way.
+    if not found and len(_KEY.findall(raw)) != keys:
+        found = _explain(raw, max_depth, None)
+    if found:
+        raise refused(found)
+    try:
+        return msgspec.convert(value, into)
+    except msgspec.ValidationError as error:
+        found = _mismatches(value, into, ())
+        raise refused(found or [Violation("", _words(str(error)), "type")]) from None
+
+
+def refused(found: list[Violation], reason: str = "FIELD_INVALID") -> Malformed:
+    """Give the fault for a body with these violations."""
+    first = found[0]
+    shown = found[:MAX_VIOLATIONS]
+    if len(found) > MAX_VIOLATIONS:
+        shown.append(Violation("", f"and {len(found) - MAX_VIOLATIONS} more", "truncated"))
+    return Malformed(reason, f"{first.field or 'the body'} {first.description}", shown)
+
+
+def _look(value: Any, path: Path, levels: int, found: list[Violation]) -> int:
+    """Collect what msgspec lets through but we do not; give the number of keys."""
+    kind = type(value)
+    if kind is str:
+        if "\x00" in value:
+            found.append(Violation(pointer(*path), "must not contain NUL", "nul"))
+        return 0
+    if kind is dict:
+        if levels == 0:
+            found.append(_too_deep(path))
+            return 0
+        keys = len(value)
+        in_data = bool(path) and path[0] == "data"
+        for key, member in value.items():
+            if "\x00" in key:
+                found.append(Violation(pointer(*path, key), "a key must not contain NUL", "nul"))
+            elif in_data and (problem := forbidden_key(key)):
+                found.append(Violation(pointer(*path, key), problem, "key"))
+            if type(member) not in _EXACT_TYPES or type(member) is int:
+                keys += _look(member, (*path, key), levels - 1, found)
+        return keys
+    if kind is list:
+        if levels == 0:
+            found.append(_too_deep(path))
+            return 0
+        return sum(_look(member, (*path, index), levels - 1, found) for index, member in enumerate(value))
+    if kind is int and not INT64_MIN <= value <= INT64_MAX:
+        found.append(Violation(pointer(*path), "must be within 64 bits", "range"))
+    return 0
+
+
+def _too_deep(path: Path) -> Violation:
+    return Violation(pointer(*path), "is nested too deep", "depth")
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """The members of an object, with those whose key is repeated."""
+
+
+def _explain(raw: bytes, max_depth: int, error: Exception | None) -> list[Violation]:
+    """Find out, with the standard library's parser, what is wrong with a text and where."""
+    if raw.startswith(b"\xef\xbb\xbf"):
+        return [Violation("", "must not begin with a byte order mark", "malformed")]
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as wrong:
+        return [Violation("", f"is not UTF-8 at byte {wrong.start}", "malformed")]
+    try:
+        value = json.loads(text, object_pairs_hook=_Pairs, parse_int=_integer)
+    except json.JSONDecodeError as wrong:
+        return [Violation("", f"is not JSON: line {wrong.lineno}, column {wrong.colno}", "malformed")]
+    except RecursionError:
+        return [Violation("", f"is nested deeper than {max_depth}", "depth")]
+    found: list[Violation] = []
+    _inspect(value, (), max_depth, found)
+    if not found and error is not None:
+        found.append(Violation("", "is not JSON", "malformed"))
+    return found
+
+
+def _integer(text: str) -> int | float:
+    """Read an integer; one with thousands of digits becomes infinite rather than slow."""
+    return int(text) if len(text) < _LONGEST_INTEGER else math.inf
+
+
+def _inspect(value: Any, path: Path, levels: int, found: list[Violation]) -> None:
+    if isinstance(value, (_Pairs, list)) and levels == 0:
+        found.append(_too_deep(path))
+    elif isinstance(value, _Pairs):
+        seen: set[str] = set()
+        for key, member in value:
+            if key in seen:
+                found.append(Violation(_safe_pointer(*path, key), "is given twice", "duplicateKey"))
+            seen.add(key)
+            if not _encodable(key):
+                found.append(Violation(_safe_pointer(*path, key), "has a lone surrogate in its key", "surrogate"))
+            _inspect(member, (*path, key), levels - 1, found)
+    elif isinstance(value, list):
+        for index, member in enumerate(value):
+            _inspect(member, (*path, index), levels - 1, found)
+    elif isinstance(value, str) and not _encodable(value):
+        found.append(Violation(_safe_pointer(*path), "has a lone surrogate", "surrogate"))
+    elif isinstance(value, float) and not math.isfinite(value):
+        found.append(Violation(_safe_pointer(*path), "must be a finite number in range", "range"))
+    elif type(value) is int and not INT64_MIN <= value <= INT64_MAX:
+        found.append(Violation(_safe_pointer(*path), "must be within 64 bits", "range"))
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _safe_pointer(*path: str | int) -> str:
+    return pointer(*path).encode("utf-8", "replace").decode()
+
+
+def _mismatches(value: Any, hint: Any, path: Path) -> list[Violation]:
+    """List where a value differs from what a type wants, going into structs and lists of structs."""
+    options = _options(hint)
+    if value is None and type(None) in options:
+        return []
+    struct = next(
+        (option for option in options if isinstance(option, type) and issubclass(option, msgspec.Struct)), None
+    )
+    if struct is not None and isinstance(value, dict):
+        return _struct_mismatches(value, struct, path)
+    if isinstance(value, list):
+        item = next(
+            (typing.get_args(option)[0] for option in options if typing.get_origin(option) in {list, tuple}), None
+        )
+        if item is not None:
+            inner = [v for index, each in enumerate(value) for v in _mismatches(each, item, (*path, index))]
+            if inner:
+                return inner
+    try:
+        msgspec.convert(value, hint)
+    except msgspec.ValidationError as error:
+        choices = [option for option in options if isinstance(option, type) and issubclass(option, enum.Enum)]
+        words = _choice_words(choices[0]) if choices else _words(str(error))
+        return [Violation(pointer(*path), words, "enum" if choices else _rule(str(error)))]
+    return []
+
+
+def _struct_mismatches(value: dict[str, Any], struct: type[msgspec.Struct], path: Path) -> list[Violation]:
+    hints = typing.get_type_hints(struct, include_extras=True)
+    found: list[Violation] = []
+    known = dict(zip(struct.__struct_encode_fields__, struct.__struct_fields__, strict=True))
+    found.extend(
+        Violation(pointer(*path, field.encode_name), "is required", "required")
+        for field in msgspec.structs.fields(struct)
+        if field.required and field.encode_name not in value
+    )
+    for key, member in value.items():
+        if key not in known:
+            found.append(Violation(pointer(*path, key), "is not a field of this operation", "unknownField"))
+        else:
+            found.extend(_mismatches(member, hints[known[key]], (*path, key)))
+    return found
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    """Give the types of a union, each without its annotations."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return _options(typing.get_args(hint)[0])
+    if typing.get_origin(hint) in {typing.Union, types.UnionType}:
+        return tuple(option for each in typing.get_args(hint) for option in _options(each))
+    return (hint,)
+
+
+def _choice_words(choices: type[enum.Enum]) -> str:
+    return "must be one of " + ", ".join(str(choice.value) for choice in choices)
+
+
+_LENGTH: Final = re.compile(r"Expected `(\w+)` of length (>=|<=) (\d+)")
+_BOUND: Final = re.compile(r"Expected `(?:int|float)` (>=|<=) (-?[\d.]+)")
+_TYPE: Final = re.compile(r"Expected `([^`]+)`")
+
+
+def _rule(message: str) -> str:
+    """Name the rule that a message of msgspec speaks of."""
+    if match := _LENGTH.match(message):
+        unit = "Length" if match[1] == "str" else "Items"
+        return ("min" if match[2] == ">=" else "max") + unit
+    if match := _BOUND.match(message):
+        return "minimum" if match[1] == ">=" else "maximum"
+    return "type"
+
+
+def _words(message: str) -> str:
+    """Say in our words what msgspec says; never with the value it met."""
+    if match := _LENGTH.match(message):
+        unit = "characters" if match[1] == "str" else "items"
+        return f"must have at {'least' if match[2] == '>=' else 'most'} {match[3]} {unit}"
+    if match := _BOUND.match(message):
+        return f"must be at {'least' if match[1] == '>=' else 'most'} {match[2]}"
+    if match := _TYPE.match(message):
+        names = [_NAMES.get(name.strip(), "of another form") for name in match[1].split("|") if name.strip() != "null"]
+        return "must be " + " or ".join(names)
+    return "is not of the form that is expected"

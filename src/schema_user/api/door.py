@@ -1,0 +1,146 @@
+"""The outermost layer: every request gets an id and is let in or turned away before it is routed."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+import traceback
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from schema_user.api.status import http_status, internal_body, status_body, status_headers
+from schema_user.domain.message import is_loopback
+from schema_user.errors import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from litestar import Litestar
+
+    from schema_user.api.metrics import Metrics
+
+log = logging.getLogger("schema_user.api")
+
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_PUBLIC: Final = frozenset({"/health/live", "/health/ready", "/openapi.json", "/docs"})
+_LOOPBACK_ONLY: Final = frozenset({"/ui/mailbox"})
+_LOOPBACK_OR_TOKEN: Final = frozenset({"/metrics"})
+
+Scope = dict[str, Any]
+
+
+class Door:
+    """An ASGI application around the router: request ids, authentication, the last resort for errors, one log line."""
+
+    def __init__(self, inner: Litestar, metrics: Metrics) -> None:
+        """Stand before ``inner``, whose state holds the gatekeeper while it runs."""
+        self._inner: Any = inner
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Serve one connection of the ASGI protocol."""
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        started = time.perf_counter()
+        headers = dict(scope["headers"])
+        request_id = self._request_id(headers.get(b"x-request-id"))
+        exchange = _Exchange(send, request_id)
+        state = scope["state"] = {**scope.get("state", {}), "request_id": request_id}
+        try:
+            if self._needs_token(scope, headers):
+                state["caller"] = await self._inner.state.gatekeeper.caller(_bearer(headers))
+            await self._inner(scope, receive, exchange.send)
+        except Fault as fault:
+            await exchange.answer(http_status(fault), status_body(fault, request_id), status_headers(fault))
+        except Exception as error:  # noqa: BLE001 -- the last resort: whatever it is, the client learns only that
+            log_unexpected(error, request_id)
+            await exchange.answer(500, internal_body(request_id), {})
+        finally:
+            self._record(scope, exchange, request_id, time.perf_counter() - started)
+
+    @staticmethod
+    def _request_id(given: bytes | None) -> str:
+        if given is not None and _REQUEST_ID.fullmatch(given):
+            return given.decode("ascii")
+        return secrets.token_hex(8)
+
+    @staticmethod
+    def _needs_token(scope: Scope, headers: dict[bytes, bytes]) -> bool:
+        path = scope["path"]
+        if path in _PUBLIC:
+            return False
+        if path in _LOOPBACK_ONLY or path in _LOOPBACK_OR_TOKEN:
+            return not is_local(scope, headers)
+        return True
+
+    def _record(self, scope: Scope, exchange: _Exchange, request_id: str, seconds: float) -> None:
+        handler = scope.get("route_handler")
+        described = None if handler is None else handler.opt.get("operation")
+        name = "none" if described is None else described.name
+        self._metrics.observe(name, exchange.status, seconds)
+        level = logging.WARNING if exchange.status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.DEBUG
+        if log.isEnabledFor(level):
+            log.log(
+                level,
+                "request",
+                extra={
+                    "request_id": request_id,
+                    "operation": name,
+                    "method": scope["method"],
+                    "status": exchange.status,
+                    "ms": round(seconds * 1000, 2),
+                },
+            )
+
+
+class _Exchange:
+    """Adds the request id to the answer, and knows whether one was begun."""
+
+    def __init__(self, send: Callable[[Any], Awaitable[None]], request_id: str) -> None:
+        self._send = send
+        self._id = (b"x-request-id", request_id.encode())
+        self.status = 0
+
+    async def send(self, message: Any) -> None:
+        """Pass a message on."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", ()), self._id]
+        await self._send(message)
+
+    async def answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        """Answer by itself, unless an answer was begun already."""
+        if self.status:
+            return
+        pairs: Iterable[tuple[bytes, bytes]] = ((k.lower().encode(), v.encode()) for k, v in headers.items())
+        fixed = [
+            (b"content-type", b"application/json"),
+            (b"cache-control", b"private, no-cache"),
+            (b"vary", b"Authorization, x-zitadel-orgid"),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        await self.send({"type": "http.response.start", "status": status, "headers": [*fixed, *pairs]})
+        await self.send({"type": "http.response.body", "body": body})
+
+
+def _bearer(headers: dict[bytes, bytes]) -> str | None:
+    scheme, _, secret = headers.get(b"authorization", b"").partition(b" ")
+    return secret.strip().decode("latin-1") if scheme.lower() == b"bearer" else None
+
+
+def is_local(scope: Scope, headers: dict[bytes, bytes]) -> bool:
+    """Whether the peer is this machine itself, not a proxy on it and not a page that resolved a name to it."""
+    client = scope.get("client")
+    host = headers.get(b"host", b"").decode("latin-1")
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    forwarded = any(key == b"forwarded" or key.startswith(b"x-forwarded-") for key in headers)
+    return client is not None and is_loopback(client[0]) and is_loopback(name) and not forwarded
+
+
+def log_unexpected(error: BaseException, request_id: str) -> None:
+    """Log an unexpected error by its type and place only: its text might hold a user's values."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    log.error("unexpected %s\n%s", type(error).__name__, frames, extra={"request_id": request_id})

@@ -1,0 +1,49 @@
+"""Whether the service lives, whether it can work, and how it fares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request, Response, get
+from litestar.handlers import HTTPRouteHandler
+
+from schema_user.api.metrics import CONTENT_TYPE
+from schema_user.api.operation import JSON
+from schema_user.domain.access import require
+from schema_user.domain.permission import Permission
+from schema_user.errors import Fault
+
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
+@get("/health/live")
+async def live() -> Response[bytes]:
+    """Say that the process answers."""
+    return Response(b'{"status":"live"}', media_type=JSON, headers=_NO_STORE)
+
+
+@get("/health/ready")
+async def ready(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Say whether the database has a primary that answers; 503 if not."""
+    try:
+        await request.app.state.database.ping()
+    except Fault:
+        return Response(
+            b'{"status":"unavailable","reason":"DATABASE_UNAVAILABLE"}',
+            status_code=503,
+            media_type=JSON,
+            headers=_NO_STORE | {"Retry-After": "2"},
+        )
+    return Response(b'{"status":"ready"}', media_type=JSON, headers=_NO_STORE)
+
+
+@get("/metrics")
+async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Give the metrics to this machine itself, or to a caller that sees the whole instance."""
+    caller = request.scope["state"].get("caller")
+    if caller is not None:
+        require(caller, Permission.ORG_READ, None)
+    return Response(request.app.state.metrics.render(), media_type=CONTENT_TYPE, headers=_NO_STORE)
+
+
+ROUTES: list[HTTPRouteHandler] = [live, ready, metrics]

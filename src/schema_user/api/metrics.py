@@ -1,0 +1,43 @@
+"""Counts and times of requests, for Prometheus."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+MULTIPROCESS_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """The metrics of this process; with several processes, what they all wrote into one directory is shown."""
+
+    def __init__(self) -> None:
+        """Make a registry of its own, so that two applications in one process do not clash."""
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "schema_user_requests",
+            "Requests by operation and HTTP status",
+            ["operation", "status"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "schema_user_request_seconds", "Time to answer", ["operation"], registry=self._registry, buckets=_BUCKETS
+        )
+
+    def observe(self, operation: str, status: int, seconds: float) -> None:
+        """Count one request."""
+        self._requests.labels(operation, str(status)).inc()
+        self._seconds.labels(operation).observe(seconds)
+
+    def render(self) -> bytes:
+        """Write everything in Prometheus' text format."""
+        if os.environ.get(MULTIPROCESS_DIR):
+            shared = CollectorRegistry()
+            MultiProcessCollector(shared)
+            return generate_latest(shared)
+        return generate_latest(self._registry)

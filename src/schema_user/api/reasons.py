@@ -1,0 +1,133 @@
+"""The reference of errors: every code, and every stable reason, with when it is given.
+
+A reason is a promise: programs compare it, so it never changes its meaning and is never used for something else. A
+test reads the source and fails for a reason that is missing here, or here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from schema_user import errors
+from schema_user.api.status import CODES, INTERNAL
+
+_BY_FAULT: Final[dict[type[errors.Fault], dict[str, str]]] = {
+    errors.Malformed: {
+        "CODE_INVALID": "The verification code is wrong; `attemptsLeft` in the metadata says how many tries remain.",
+        "FIELD_INVALID": "The body is not JSON, or a field of it is unknown, missing, of another type or over a limit.",
+        "HEADER_INVALID": "A header, such as `If-Match`, is not of the form that it must have.",
+        "PAGE_TOKEN_INVALID": "The page token was changed, or belongs to another caller, organization or search.",
+        "QUERY_INVALID": "A query parameter is unknown, given twice or not of the form that it must have.",
+        "REQUEST_INVALID": "The request is malformed below the level of fields: its path, query or transfer.",
+        "SCHEMA_INVALID": "The document is not a JSON Schema that the service can take.",
+        "URL_TEMPLATE_INVALID": "A `urlTemplate` is no https URL, has another placeholder or leads to a host not allowed.",
+    },
+    errors.Unmet: {
+        "ALREADY_VERIFIED": "Another code was asked for, but the address is verified.",
+        "CODE_EXPIRED": "The code was right once, but its time is over; ask for another one.",
+        "CODE_NOT_PENDING": "No code waits to be entered for this address.",
+        "COMPATIBILITY_UNSUPPORTED": "A `compatibility` other than `allow` was asked for; this version offers only that.",
+        "CONTACT_MISSING": "The user has no address on this channel.",
+        "DATA_INVALID": "The data does not match its schema's current revision; every violation is listed.",
+        "ORGANIZATION_INACTIVE": "The organization is not active: it can be read, but nothing in it can be written.",
+        "ORGANIZATION_IN_USE": "The organization cannot be deleted while it has users or user schemas.",
+        "ORGANIZATION_STATE": "The organization is in the state already into which it should be moved.",
+        "SCHEMA_INACTIVE": "The user schema by which data would be validated is not active.",
+        "SCHEMA_IN_USE": "The user schema cannot be deleted while users have it; `users` in the metadata counts them.",
+        "SCHEMA_STATE": "The user schema is in the state already into which it should be moved.",
+        "SCHEMA_UNKNOWN": "The user schema that a body names is not known in the user's organization.",
+        "TOKEN_KNOWN": "A token with this secret is stored already.",
+        "USER_NOT_ACTIVE": "No code is made for a user who is inactive or locked.",
+        "USER_STATE": "The user is not in the state from which it should be moved.",
+        "USER_UNKNOWN": "The user for whom a token should act is not known.",
+    },
+    errors.Unauthenticated: {
+        "TOKEN_INVALID": "There is no bearer token, or one that is unknown, expired or revoked.",
+    },
+    errors.Denied: {
+        "PERMISSION_MISSING": "The caller lacks the permission that `permission` in the metadata names.",
+    },
+    errors.Missing: {
+        "ORGANIZATION_NOT_FOUND": "The organization is not there, or the caller's roles do not reach it.",
+        "PATH_UNKNOWN": "The service has nothing at this path.",
+        "REVISION_NOT_FOUND": "The user schema has no such revision.",
+        "SCHEMA_NOT_FOUND": "The user schema is not there, or the caller's roles do not reach it.",
+        "TOKEN_NOT_FOUND": "The token is not there, or it reaches beyond the caller's own roles.",
+        "USER_NOT_FOUND": "The user is not there, was deleted, or the caller's roles do not reach it.",
+    },
+    errors.Conflict: {
+        "ORGANIZATION_ID_TAKEN": "The organization id was used before; ids are not used again.",
+        "SCHEMA_TYPE_TAKEN": "The owner of the user schema has another one of this type.",
+        "USERNAME_TAKEN": "Another user of the organization has this username; case makes no difference.",
+        "USER_ID_TAKEN": "The user id was used before; ids are not used again.",
+    },
+    errors.Aborted: {
+        "RACE_LOST": "Others changed the resource again and again at the same time; the same request may succeed now.",
+    },
+    errors.StaleSequence: {
+        "SEQUENCE_MISMATCH": "The resource moved on from the ETag in `If-Match`; read it again, then decide.",
+    },
+    errors.Exhausted: {
+        "CODE_ATTEMPTS_EXHAUSTED": "Too many wrong codes: those that were issued are dead until another is asked for.",
+    },
+    errors.Unsupported: {
+        "METHOD_UNSUPPORTED": "The path is known, but not with this method; `Allow` names those that are.",
+    },
+    errors.NotAcceptable: {
+        "NOT_ACCEPTABLE": "The `Accept` header leaves no room for `application/json`.",
+    },
+    errors.TooLarge: {
+        "BODY_TOO_LARGE": "The body has more bytes than `limit` in the metadata.",
+    },
+    errors.WrongMediaType: {
+        "MEDIA_TYPE_UNSUPPORTED": "The body is not declared as `application/json` in UTF-8.",
+    },
+    errors.Unavailable: {
+        "DATABASE_UNAVAILABLE": "The database has no primary, or does not answer in time.",
+        "QUEUE_FULL": "Too many messages of this user wait to be sent.",
+    },
+}
+_INTERNAL_REASONS: Final = {
+    "INTERNAL": "Something unexpected happened; the request id leads to it in the service's log.",
+}
+
+REASONS: Final[dict[str, str]] = {
+    reason: when for group in (*_BY_FAULT.values(), _INTERNAL_REASONS) for reason, when in sorted(group.items())
+}
+"""Every stable reason and when it is given, in the order of the codes."""
+
+CODE_NAMES: Final = {
+    3: "INVALID_ARGUMENT",
+    5: "NOT_FOUND",
+    6: "ALREADY_EXISTS",
+    7: "PERMISSION_DENIED",
+    8: "RESOURCE_EXHAUSTED",
+    9: "FAILED_PRECONDITION",
+    10: "ABORTED",
+    12: "UNIMPLEMENTED",
+    13: "INTERNAL",
+    14: "UNAVAILABLE",
+    16: "UNAUTHENTICATED",
+}
+"""The names that google.rpc.Code gives to the numbers."""
+
+
+class ErrorRow(NamedTuple):
+    """One kind of refusal: its code and HTTP status, what it says in general, and the reasons it comes with."""
+
+    code: int
+    http: int
+    when: str
+    reasons: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """The name of the code."""
+        return CODE_NAMES[self.code]
+
+
+def error_rows() -> list[ErrorRow]:
+    """List every kind of refusal, by HTTP status and then by code."""
+    rows = [ErrorRow(*CODES[fault], fault.__doc__ or "", _BY_FAULT[fault]) for fault in CODES]
+    rows.append(ErrorRow(INTERNAL, 500, "Something unexpected happened.", _INTERNAL_REASONS))
+    return sorted(rows, key=lambda row: (row.http, row.code))

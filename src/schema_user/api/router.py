@@ -1,0 +1,78 @@
+"""Every route in one application, and what becomes of an error that no operation expected."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from litestar import Litestar, Request, Response
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+
+from schema_user.api import docs, health, ui
+from schema_user.api.door import log_unexpected
+from schema_user.api.operation import JSON, fault_response, too_large
+from schema_user.api.status import internal_body
+from schema_user.api.v3alpha import organizations, schemas, tokens, users
+from schema_user.errors import Fault, Malformed, Missing, Unsupported
+
+if TYPE_CHECKING:
+    import contextlib
+    from collections.abc import Callable
+
+    from litestar.datastructures import State
+    from litestar.handlers import HTTPRouteHandler
+
+ROUTES: list[HTTPRouteHandler] = [
+    *users.ROUTES,
+    *schemas.ROUTES,
+    *organizations.ROUTES,
+    *tokens.ROUTES,
+    *health.ROUTES,
+    *docs.ROUTES,
+    *ui.ROUTES,
+]
+
+
+def _answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Turn whatever left a handler, or the router itself, into a google.rpc.Status."""
+    request_id = request.scope["state"].get("request_id", "")
+    fault = _fault(request, error)
+    if fault is None:
+        log_unexpected(error, request_id)
+        return Response(internal_body(request_id), status_code=500, media_type=JSON)
+    response = fault_response(fault, request_id)
+    if isinstance(error, MethodNotAllowedException) and error.headers:
+        response.headers.update(error.headers)
+    return response
+
+
+def _fault(request: Request[Any, Any, Any], error: Exception) -> Fault | None:
+    if isinstance(error, Fault):
+        return error
+    if isinstance(error, NotFoundException):
+        return Missing("PATH_UNKNOWN", "there is nothing at this path")
+    if isinstance(error, MethodNotAllowedException):
+        return Unsupported("METHOD_UNSUPPORTED", f"{request.method} is not allowed at this path")
+    if isinstance(error, HTTPException):
+        if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return too_large(request.app.state.wiring.settings.body_max_bytes)
+        if error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return Malformed("REQUEST_INVALID", "the request is malformed")
+    return None
+
+
+def make_router(state: State, lifespan: Callable[[Litestar], contextlib.AbstractAsyncContextManager[None]]) -> Litestar:
+    """Make the application.
+
+    ``state`` holds ``metrics`` and ``openapi``; ``lifespan`` adds ``wiring``, ``gatekeeper`` and ``database`` to it
+    while the application runs.
+    """
+    return Litestar(
+        route_handlers=ROUTES,
+        state=state,
+        lifespan=[lifespan],
+        openapi_config=None,
+        exception_handlers={Exception: _answer},
+        request_max_body_size=None,
+        debug=False,
+    )

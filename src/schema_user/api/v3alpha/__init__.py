@@ -1,0 +1,1 @@
+"""The v3alpha REST operations on users and user schemas."""

@@ -1,0 +1,398 @@
+"""User schemas on the wire of v3alpha."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+
+from schema_user import queries
+from schema_user.api.body import refused
+from schema_user.api.details import DetailsView, View, details, rfc3339
+from schema_user.api.operation import Answer, Call, EmptyBody, operation
+from schema_user.api.v3alpha.contact_bodies import Body
+from schema_user.api.v3alpha.search_bodies import (
+    SchemaQueryBody,
+    SearchBody,
+    SearchDetails,
+    page_of,
+    query_of,
+    search_details,
+)
+from schema_user.api.v3alpha.users import OrganizationBody, ViolationView, acting_organization, violation_views
+from schema_user.commands import schemas
+from schema_user.commands.schemas import SchemaTarget
+from schema_user.domain.permission import Permission
+from schema_user.domain.schema import Authenticator, SchemaState
+from schema_user.errors import Unmet, Violation
+
+if TYPE_CHECKING:
+    from litestar.handlers import HTTPRouteHandler
+
+    from schema_user.domain.schema import UserSchema
+
+_PATH = "/v3alpha/user_schemas"
+_ONE = _PATH + "/{schema_id:str}"
+_TAG = "User schemas"
+_CHECKS = {"validateOnly": "true: check everything, store nothing."}
+_SCHEMA = {
+    "$schema": "http://json-schema.org/draft-07/schema#",
+    "type": "object",
+    "required": ["name"],
+    "properties": {"name": {"type": "string", "minLength": 1, "maxLength": 200}},
+}
+_Type = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+
+class Compatibility(enum.StrEnum):
+    """What a revision may do to stored users; only the first is offered yet."""
+
+    ALLOW = "allow"
+    REFUSE = "refuse"
+    MIGRATE = "migrate"
+
+
+class CreateSchemaBody(Body):
+    """A new user schema."""
+
+    type: _Type
+    schema: Annotated[Any, msgspec.Meta(description="A JSON Schema: draft 4, 6, 7, 2019-09 or 2020-12.")]
+    possible_authenticators: list[Authenticator] = []
+    organization: OrganizationBody | None = None
+    compatibility: Compatibility | None = None
+
+
+class UpdateSchemaBody(Body):
+    """What shall change; only a changed ``schema`` raises the revision."""
+
+    type: _Type | None = None
+    schema: Annotated[Any, msgspec.Meta(description="A JSON Schema; equal to the present one: no new revision.")] = None
+    possible_authenticators: list[Authenticator] | None = None
+    compatibility: Compatibility | None = None
+
+
+class CheckBody(Body):
+    """A JSON Schema, and a document to try it with."""
+
+    schema: Any
+    data: dict[str, Any] | None = None
+
+
+class SchemaSortingColumn(enum.StrEnum):
+    """What user schemas can be sorted by."""
+
+    UNSPECIFIED = "FIELD_NAME_UNSPECIFIED"
+    ID = "FIELD_NAME_ID"
+    TYPE = "FIELD_NAME_TYPE"
+    STATE = "FIELD_NAME_STATE"
+    REVISION = "FIELD_NAME_REVISION"
+    CHANGE_DATE = "FIELD_NAME_CHANGE_DATE"
+
+
+class SearchSchemasBody(SearchBody):
+    """A search over user schemas; several queries must all hold."""
+
+    sorting_column: SchemaSortingColumn = SchemaSortingColumn.UNSPECIFIED
+    queries: list[SchemaQueryBody] = []
+
+
+class SavedSchemaView(View):
+    """What saving a schema answers; ``warnings`` name what is taken but does nothing."""
+
+    id: str
+    details: DetailsView
+    revision: int
+    warnings: list[ViolationView] | None = None
+
+
+class SchemaView(View):
+    """A user schema at one revision."""
+
+    id: str
+    details: DetailsView
+    type: str
+    state: str
+    revision: int
+    schema: Any
+    possible_authenticators: list[str]
+    compatibility: str
+
+
+class GotSchemaView(View):
+    """One user schema."""
+
+    schema: SchemaView
+
+
+class FoundSchemasView(View):
+    """One page of user schemas."""
+
+    details: SearchDetails
+    sorting_column: SchemaSortingColumn
+    result: list[SchemaView]
+    next_page_token: str | None = None
+
+
+class ChangedSchemaView(View):
+    """What a change of state or a deletion answers."""
+
+    details: DetailsView
+
+
+class RevisionView(View):
+    """A revision, and when it became current."""
+
+    revision: int
+    creation_date: str
+
+
+class RevisionsView(View):
+    """Every revision, the newest first."""
+
+    result: list[RevisionView]
+
+
+class CheckedView(View):
+    """What the gate, and the schema, say."""
+
+    valid: bool
+    violations: list[ViolationView]
+    warnings: list[ViolationView]
+
+
+def _details(call: Call, schema: UserSchema) -> DetailsView:
+    return details(schema, schema.organization_id or call.wiring.instance_id)
+
+
+def _view(call: Call, schema: UserSchema) -> SchemaView:
+    active = schema.state is SchemaState.ACTIVE
+    return SchemaView(
+        id=schema.schema_id,
+        details=_details(call, schema),
+        type=schema.type,
+        state="STATE_ACTIVE" if active else "STATE_INACTIVE",
+        revision=schema.revision,
+        schema=msgspec.Raw(schema.text.encode()),
+        possible_authenticators=[each.value for each in schema.authenticators],
+        compatibility=Compatibility.ALLOW.value,
+    )
+
+
+def _saved(call: Call, saved: schemas.Saved) -> Answer:
+    schema = saved.schema
+    view = SavedSchemaView(
+        id=schema.schema_id,
+        details=_details(call, schema),
+        revision=schema.revision,
+        warnings=violation_views(saved.warnings) or None,
+    )
+    return Answer(view, schema.sequence)
+
+
+def _target(call: Call) -> SchemaTarget:
+    return SchemaTarget(call.caller, call.path["schema_id"], call.expected_sequence, call.validate_only)
+
+
+def _authenticators(given: list[Authenticator]) -> tuple[Authenticator, ...]:
+    twice = [index for index, each in enumerate(given) if each in given[:index]]
+    if twice:
+        raise refused([Violation(f"possibleAuthenticators/{index}", "is given twice", "unique") for index in twice])
+    return tuple(given)
+
+
+def _require_allow(compatibility: Compatibility | None) -> None:
+    """Refuse a promise that would not be kept."""
+    if compatibility not in {None, Compatibility.ALLOW}:
+        violation = Violation("compatibility", "can only be allow in this version", "unsupported")
+        raise Unmet("COMPATIBILITY_UNSUPPORTED", "compatibility can only be allow in this version", [violation])
+
+
+def _owner(call: Call, body: CreateSchemaBody) -> str | None:
+    """The instance's, if nothing else is said and the caller holds the permission there, else its organization's."""
+    if body.organization is None and call.caller.acting is None and call.caller.may(Permission.USERSCHEMA_WRITE, None):
+        return None
+    return acting_organization(call, body.organization)
+
+
+@operation(
+    "POST",
+    _PATH,
+    summary="Create a user schema",
+    tag=_TAG,
+    permission="userschema.write",
+    body=CreateSchemaBody,
+    view=SavedSchemaView,
+    status=201,
+    query=_CHECKS,
+    faults=(404, 409),
+    example={
+        "type": "customer-lite",
+        "schema": _SCHEMA,
+        "possibleAuthenticators": ["AUTHENTICATOR_TYPE_USERNAME", "AUTHENTICATOR_TYPE_PASSWORD"],
+    },
+)
+async def create_schema(call: Call, body: CreateSchemaBody) -> Answer:
+    """Create a user schema: of the instance, or with `organization` of that organization."""
+    _require_allow(body.compatibility)
+    command = schemas.CreateSchema(
+        body.type, body.schema, _owner(call, body), _authenticators(body.possible_authenticators)
+    )
+    return _saved(
+        call, await schemas.create_schema(call.wiring, call.caller, command, validate_only=call.validate_only)
+    )
+
+
+@operation(
+    "GET",
+    _ONE,
+    summary="Get a user schema",
+    tag=_TAG,
+    permission="userschema.read",
+    view=GotSchemaView,
+    query={"revision": "An earlier revision; absent: the current one."},
+    faults=(404,),
+    conditional=True,
+)
+async def get_schema(call: Call) -> Answer:
+    """Give a user schema. The JSON Schema comes back equal to what was uploaded."""
+    revision = call.number("revision")
+    schema = await queries.get_schema(call.wiring, call.caller, call.path["schema_id"], revision)
+    return Answer(GotSchemaView(schema=_view(call, schema)), schema.sequence)
+
+
+@operation(
+    "PUT PATCH",
+    _ONE,
+    summary="Update a user schema",
+    tag=_TAG,
+    permission="userschema.write",
+    body=UpdateSchemaBody,
+    view=SavedSchemaView,
+    query=_CHECKS,
+    faults=(404, 409, 412),
+    conditional=True,
+    example={"schema": {**_SCHEMA, "required": ["name", "email"]}},
+)
+async def update_schema(call: Call, body: UpdateSchemaBody) -> Answer:
+    """Update a user schema. Users pass a new revision when their data is next written."""
+    _require_allow(body.compatibility)
+    authenticators = body.possible_authenticators
+    command = schemas.UpdateSchema(
+        body.type, body.schema, None if authenticators is None else _authenticators(authenticators)
+    )
+    return _saved(call, await schemas.update_schema(call.wiring, _target(call), command))
+
+
+@operation(
+    "DELETE",
+    _ONE,
+    summary="Delete a user schema",
+    tag=_TAG,
+    permission="userschema.delete",
+    view=ChangedSchemaView,
+    query=_CHECKS,
+    faults=(404, 409, 412),
+    conditional=True,
+)
+async def delete_schema(call: Call) -> Answer:
+    """Delete a user schema that no user has; otherwise it is refused with the number of users."""
+    schema = await schemas.delete_schema(call.wiring, _target(call))
+    return Answer(ChangedSchemaView(details=_details(call, schema)), schema.sequence)
+
+
+def _state_route(word: str, state: SchemaState, summary: str) -> HTTPRouteHandler:
+    async def set_state(call: Call, _body: EmptyBody) -> Answer:
+        schema = await schemas.set_schema_state(call.wiring, _target(call), state)
+        return Answer(ChangedSchemaView(details=_details(call, schema)), schema.sequence)
+
+    set_state.__name__, set_state.__doc__ = f"{word}_schema", f"{summary}; a wrong state is refused."
+    return operation(
+        "POST",
+        f"{_ONE}/{word}",
+        summary=summary,
+        tag=_TAG,
+        permission="userschema.write",
+        body=EmptyBody,
+        view=ChangedSchemaView,
+        query=_CHECKS,
+        faults=(404, 409, 412),
+        conditional=True,
+        optional_body=True,
+    )(set_state)
+
+
+@operation(
+    "POST",
+    _PATH + "/search",
+    summary="Search user schemas",
+    tag=_TAG,
+    permission="userschema.read",
+    body=SearchSchemasBody,
+    view=FoundSchemasView,
+    optional_body=True,
+    example={"queries": [{"typeQuery": {"type": "cust", "method": "TEXT_QUERY_METHOD_STARTS_WITH"}}]},
+)
+async def search_schemas(call: Call, body: SearchSchemasBody) -> Answer:
+    """Search the instance's user schemas and those of the caller's organizations."""
+    column = body.sorting_column
+    if column is SchemaSortingColumn.UNSPECIFIED:
+        column = SchemaSortingColumn.ID
+    page = page_of(body, column.removeprefix("FIELD_NAME_").lower())
+    found = await queries.search_schemas(call.wiring, call.caller, query_of(body.queries), page)
+    view = FoundSchemasView(
+        details=search_details(found.total, call.wiring.now()),
+        sorting_column=column,
+        result=[_view(call, schema) for schema in found.items],
+        next_page_token=found.next_token,
+    )
+    return Answer(view)
+
+
+@operation(
+    "GET",
+    _ONE + "/revisions",
+    summary="List a user schema's revisions",
+    tag=_TAG,
+    permission="userschema.read",
+    view=RevisionsView,
+    faults=(404,),
+)
+async def list_revisions(call: Call) -> Answer:
+    """List every revision; each is kept and never changes."""
+    found = await queries.list_revisions(call.wiring, call.caller, call.path["schema_id"])
+    return Answer(RevisionsView(result=[RevisionView(revision=n, creation_date=rfc3339(at)) for n, at in found]))
+
+
+@operation(
+    "POST",
+    _PATH + "/check",
+    summary="Check a JSON Schema",
+    tag=_TAG,
+    permission="userschema.read",
+    body=CheckBody,
+    view=CheckedView,
+    example={"schema": _SCHEMA, "data": {"name": ""}},
+)
+async def check_schema(call: Call, body: CheckBody) -> Answer:
+    """Check a JSON Schema, and a document under it, without storing anything."""
+    checked = await queries.check_schema(call.wiring, call.caller, body.schema, body.data)
+    view = CheckedView(
+        valid=not checked.violations,
+        violations=violation_views(checked.violations),
+        warnings=violation_views(checked.warnings),
+    )
+    return Answer(view)
+
+
+ROUTES: list[HTTPRouteHandler] = [
+    create_schema,
+    get_schema,
+    update_schema,
+    delete_schema,
+    _state_route("deactivate", SchemaState.INACTIVE, "Deactivate a user schema"),
+    _state_route("reactivate", SchemaState.ACTIVE, "Reactivate a user schema"),
+    search_schemas,
+    list_revisions,
+    check_schema,
+]

@@ -1,0 +1,282 @@
+"""Searches on the wire: what all of them share, and the queries of each kind of resource."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from schema_user.api.body import refused
+from schema_user.api.details import View, rfc3339
+from schema_user.api.v3alpha.contact_bodies import Body
+from schema_user.domain import search
+from schema_user.domain.search import TextMethod
+from schema_user.errors import Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+_Value = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+
+class PageBody(Body):
+    """Which part of the results; at most 1000 at once."""
+
+    offset: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 0
+    limit: Annotated[int, msgspec.Meta(ge=1, le=search.MAX_LIMIT)] = search.DEFAULT_LIMIT
+    asc: bool = False
+
+
+class SearchBody(Body):
+    """What every search takes; a page token goes on where its page ended, and then ``offset`` is not heeded."""
+
+    query: PageBody | None = None
+    page_token: Annotated[str, msgspec.Meta(max_length=4000)] | None = None
+
+
+class SearchDetails(View):
+    """How many results there are in all, and when that was true."""
+
+    total_result: str
+    timestamp: str
+
+
+def search_details(total: int, now: datetime) -> SearchDetails:
+    """Give the details of a search."""
+    return SearchDetails(total_result=str(total), timestamp=rfc3339(now))
+
+
+def page_of(body: SearchBody, sort: str) -> search.Page:
+    """Read which part of the results is wanted."""
+    part = body.query or PageBody()
+    return search.Page(sort, part.asc, part.offset, part.limit, body.page_token)
+
+
+class IdQuery(Body):
+    """The id is this one, or (with ``method``) like it."""
+
+    id: _Value
+    method: TextMethod = TextMethod.EQUALS
+
+
+class UserIdQuery(Body):
+    """The id is this one."""
+
+    id: _Value
+
+
+class OrganizationIdQuery(Body):
+    """The organization is this one."""
+
+    organization_id: _Value
+
+
+class UsernameQuery(Body):
+    """The username is like this."""
+
+    username: _Value
+    method: TextMethod = TextMethod.EQUALS
+
+
+class EmailQuery(Body):
+    """The email address is like this."""
+
+    address: _Value
+    method: TextMethod = TextMethod.EQUALS
+
+
+class PhoneQuery(Body):
+    """The phone number is like this (stored as E.164)."""
+
+    number: _Value
+    method: TextMethod = TextMethod.EQUALS
+
+
+class UserState(enum.StrEnum):
+    """The states that can be searched for."""
+
+    ACTIVE = "USER_STATE_ACTIVE"
+    INACTIVE = "USER_STATE_INACTIVE"
+    LOCKED = "USER_STATE_LOCKED"
+
+
+class StateQuery(Body):
+    """The user's state is this one."""
+
+    state: UserState
+
+
+class SchemaState(enum.StrEnum):
+    """The states of a user schema."""
+
+    ACTIVE = "STATE_ACTIVE"
+    INACTIVE = "STATE_INACTIVE"
+
+
+class SchemaStateQuery(Body):
+    """The schema's state is this one."""
+
+    state: SchemaState
+
+
+class SchemaIdQuery(Body):
+    """The user's schema is this one."""
+
+    id: _Value
+
+
+class TypeQuery(Body):
+    """The type of the (user's) schema is like this."""
+
+    type: _Value
+    method: TextMethod = TextMethod.EQUALS
+
+
+class NameQuery(Body):
+    """The name is like this."""
+
+    name: _Value
+    method: TextMethod = TextMethod.EQUALS
+
+
+class UserQueryBody(Body):
+    """One query over users: exactly one member is given."""
+
+    user_id_query: UserIdQuery | None = None
+    organization_id_query: OrganizationIdQuery | None = None
+    username_query: UsernameQuery | None = None
+    email_query: EmailQuery | None = None
+    phone_query: PhoneQuery | None = None
+    state_query: StateQuery | None = None
+    schema_id_query: SchemaIdQuery | None = None
+    schema_type_query: TypeQuery | None = None
+    or_query: UserQueriesBody | None = None
+    and_query: UserQueriesBody | None = None
+    not_query: UserNotBody | None = None
+
+
+class UserQueriesBody(Body):
+    """Several queries."""
+
+    queries: list[UserQueryBody]
+
+
+class UserNotBody(Body):
+    """A query that must not hold."""
+
+    query: UserQueryBody
+
+
+class SchemaQueryBody(Body):
+    """One query over user schemas: exactly one member is given."""
+
+    id_query: IdQuery | None = None
+    type_query: TypeQuery | None = None
+    state_query: SchemaStateQuery | None = None
+    or_query: SchemaQueriesBody | None = None
+    and_query: SchemaQueriesBody | None = None
+    not_query: SchemaNotBody | None = None
+
+
+class SchemaQueriesBody(Body):
+    """Several queries."""
+
+    queries: list[SchemaQueryBody]
+
+
+class SchemaNotBody(Body):
+    """A query that must not hold."""
+
+    query: SchemaQueryBody
+
+
+class OrganizationQueryBody(Body):
+    """One query over organizations: exactly one member is given."""
+
+    id_query: IdQuery | None = None
+    name_query: NameQuery | None = None
+
+
+class TokenQueryBody(Body):
+    """One query over tokens: exactly one member is given."""
+
+    id_query: IdQuery | None = None
+    name_query: NameQuery | None = None
+    user_id_query: UserIdQuery | None = None
+
+
+AnyQueryBody = UserQueryBody | SchemaQueryBody | OrganizationQueryBody | TokenQueryBody
+
+
+def _leaf(body: object) -> search.Query:
+    """Turn a query without queries in it into a typed one."""
+    match body:
+        case UserIdQuery(id=value):
+            return search.Is("id", value)
+        case IdQuery(id=value, method=method):
+            return search.Text("id", value, method)
+        case OrganizationIdQuery(organization_id=value):
+            return search.Is("organization_id", value)
+        case UsernameQuery(username=value, method=method):
+            return search.Text("username", value, method)
+        case EmailQuery(address=value, method=method):
+            return search.Text("email", value, method)
+        case PhoneQuery(number=value, method=method):
+            return search.Text("phone", value, method)
+        case SchemaIdQuery(id=value):
+            return search.Is("schema_id", value)
+        case NameQuery(name=value, method=method):
+            return search.Text("name", value, method)
+        case StateQuery(state=state):
+            return search.Is("state", state.value)
+        case SchemaStateQuery(state=SchemaState.ACTIVE):
+            return search.Is("state", "active")
+        case SchemaStateQuery():
+            return search.Not(search.Is("state", "active"))
+        case _:
+            message = f"no query is made of {type(body).__name__}"
+            raise AssertionError(message)
+
+
+def query_of(bodies: Sequence[AnyQueryBody]) -> search.Query:
+    """Turn the queries of a search into one that all of them must satisfy.
+
+    Raises:
+        Malformed: for a query with no member or several, or nested more than 20 deep.
+    """
+    found: list[Violation] = []
+    made = _all(bodies, "queries", search.MAX_DEPTH, found)
+    if found:
+        raise refused(found)
+    return search.AllOf(made)
+
+
+def _all(bodies: Sequence[AnyQueryBody], at: str, levels: int, found: list[Violation]) -> tuple[search.Query, ...]:
+    return tuple(_query(body, f"{at}/{index}", levels, found) for index, body in enumerate(bodies))
+
+
+def _query(body: AnyQueryBody, at: str, levels: int, found: list[Violation]) -> search.Query:
+    given = {
+        name: member
+        for name, field in zip(body.__struct_encode_fields__, body.__struct_fields__, strict=True)
+        if (member := getattr(body, field)) is not None
+    }
+    if len(given) != 1:
+        words = "must have one member" if not given else "must have one member, not " + ", ".join(given)
+        found.append(Violation(at, words, "alternatives"))
+        return search.AllOf(())
+    if levels == 0:
+        found.append(Violation(at, f"is nested more than {search.MAX_DEPTH} deep", "depth"))
+        return search.AllOf(())
+    ((name, member),) = given.items()
+    if isinstance(member, (UserQueriesBody, SchemaQueriesBody)):
+        join: Callable[[tuple[search.Query, ...]], search.Query] = search.AnyOf if name == "orQuery" else search.AllOf
+        return join(_all(member.queries, f"{at}/{name}/queries", levels - 1, found))
+    if isinstance(member, (UserNotBody, SchemaNotBody)):
+        return search.Not(_query(member.query, f"{at}/{name}/query", levels - 1, found))
+    if isinstance(member, TypeQuery):
+        column = "schema_type" if isinstance(body, UserQueryBody) else "type"
+        return search.Text(column, member.type, member.method)
+    return _leaf(member)

@@ -1,0 +1,146 @@
+"""The only wiring: settings become stores, stores become an application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Final
+
+from litestar.datastructures import State
+
+from schema_user.api.door import Door
+from schema_user.api.metrics import Metrics
+from schema_user.api.openapi import build
+from schema_user.api.router import ROUTES, make_router
+from schema_user.authentication import Gatekeeper
+from schema_user.domain.keyring import Keyring
+from schema_user.logs import configure_logging
+from schema_user.settings import Settings, read_settings
+from schema_user.store import embedded
+from schema_user.store.claims import ClaimStore
+from schema_user.store.connection import Database
+from schema_user.store.instance import InstanceStore
+from schema_user.store.organizations import OrganizationStore
+from schema_user.store.outbox import OutboxStore
+from schema_user.store.schemas import SchemaStore
+from schema_user.store.tokens import TokenStore
+from schema_user.store.users import UserStore
+from schema_user.validation.cache import ValidatorCache
+from schema_user.wiring import Wiring
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+log = logging.getLogger(__name__)
+
+_CLAIM_KEY_BYTES: Final = 32
+_PARENT_CHECK: Final = 0.5
+"""Seconds between looks at whether the parent is still there."""
+
+
+def mongodb_uri(settings: Settings) -> str:
+    """Give the database's URI: the one that is set, or that of the local server in the data directory."""
+    return settings.mongodb_uri or embedded.socket_uri(settings.data_dir)
+
+
+def keyring_of(settings: Settings) -> Keyring:
+    """Make the keyring of the secrets that are set, or of the one kept in the data directory of the local default."""
+    return Keyring(settings.secret_keys or (local_secret(settings),))
+
+
+def local_secret(settings: Settings) -> str:
+    """Read the secret of the local default; made at the first start, readable by its owner only."""
+    path = settings.data_dir / "secret-key"
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError), open(path, "x", opener=_private, encoding="ascii") as file:
+        file.write(secrets.token_urlsafe(48))
+    return path.read_text(encoding="ascii").strip()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+@contextlib.asynccontextmanager
+async def wired(settings: Settings, wake: Callable[[], None] = lambda: None) -> AsyncIterator[Rooms]:
+    """Connect to the database and wire everything up, for as long as the block lasts.
+
+    Raises:
+        Unavailable: if the database does not answer.
+        SealError: if the secrets that are set are not those of this database.
+    """
+    database = Database(mongodb_uri(settings), settings.mongodb_driver, settings.mongodb_timeout)
+    try:
+        keyring = keyring_of(settings)
+        instance = InstanceStore(database, keyring)
+        instance_id = str(await instance.once("id", str(secrets.randbits(62))))
+        claim_key = await instance.claim_key(secrets.token_bytes(_CLAIM_KEY_BYTES))
+        wiring = Wiring(
+            settings=settings,
+            keyring=keyring,
+            instance_id=instance_id,
+            users=UserStore(database, keyring),
+            schemas=SchemaStore(database, keyring),
+            organizations=OrganizationStore(database, keyring),
+            tokens=TokenStore(database, keyring),
+            outbox=OutboxStore(database, keyring),
+            claims=ClaimStore(database, claim_key),
+            validators=ValidatorCache(settings.validator_cache_bytes),
+            wake=wake,
+        )
+        yield Rooms(wiring, database, instance)
+    finally:
+        await database.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What ``wired`` opens."""
+
+    wiring: Wiring
+    database: Database
+    instance: InstanceStore
+
+
+@contextlib.asynccontextmanager
+async def _serving(settings: Settings, state: State) -> AsyncIterator[None]:
+    """Keep the application's rooms open, and its worker running, from its start to its end."""
+    woken = asyncio.Event()
+    async with wired(settings, woken.set) as rooms:
+        state.wiring, state.database = rooms.wiring, rooms.database
+        state.gatekeeper = Gatekeeper(rooms.wiring)
+        guard = asyncio.create_task(_leave_with(os.getppid()))
+        try:
+            async with delivering(rooms.wiring, woken) if settings.worker else contextlib.nullcontext():
+                yield
+        finally:
+            guard.cancel()
+
+
+async def _leave_with(parent: int) -> None:
+    """End when the process that started this one is gone: a server killed the hard way leaves nobody behind."""
+    while os.getppid() == parent:  # noqa: ASYNC110 -- nothing tells of a parent's end but asking
+        await asyncio.sleep(_PARENT_CHECK)
+    log.warning("the parent process ended; stopping")
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def create_app(settings: Settings) -> Door:
+    """Make the application of one process; it connects when its ASGI lifespan begins."""
+    metrics = Metrics()
+    state = State({"metrics": metrics, "openapi": build(ROUTES, version("schema-user"), settings.public_url)})
+    router = make_router(state, lambda app: _serving(settings, app.state))
+    return Door(router, metrics)
+
+
+def application() -> Door:
+    """Make the application from the environment; what the HTTP server loads in each of its processes."""
+    settings = read_settings()
+    configure_logging(settings.log_level)
+    return create_app(settings)

@@ -1,0 +1,1 @@
+"""What a caller may change and what follows from it: one command, one function, one durable write."""

@@ -1,0 +1,139 @@
+"""The one way in which a user is changed: read, permit, decide, write if nobody else did, else begin again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from schema_user.domain.access import reached_user
+from schema_user.domain.search import fold
+from schema_user.domain.user import advanced
+from schema_user.errors import Aborted, Conflict, StaleSequence, Unmet, Violation
+from schema_user.store.claims import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from schema_user.domain.caller import Caller
+    from schema_user.domain.contact import Channel
+    from schema_user.domain.user import User
+    from schema_user.wiring import Wiring
+
+_TRIES: Final = 24
+_LONGEST_PAUSE: Final = 0.15
+"""Seconds; with a doubling pause, 32 writers of one user all get through in practice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The user that a caller wants to change, and the sequence at which it expects it (If-Match; None: any)."""
+
+    caller: Caller
+    user_id: str
+    expected_sequence: int | None = None
+    validate_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a user shall become, and the codes that go back to the caller."""
+
+    user: User
+    codes: Mapping[Channel, str] = field(default_factory=dict)
+
+
+def expect_sequence(expected: int | None, actual: int) -> None:
+    """Raise StaleSequence if the resource is not at the sequence that the caller named in If-Match."""
+    if expected is not None and expected != actual:
+        raise StaleSequence(
+            "SEQUENCE_MISMATCH",
+            f"the resource is at sequence {actual}, not at the one in If-Match",
+            metadata={"sequence": str(actual)},
+        )
+
+
+async def require_active_organization(wiring: Wiring, organization_id: str) -> None:
+    """Raise Unmet if the organization is not active: then it can be read, but not written."""
+    organization = await wiring.organizations.known(organization_id)
+    if organization is None or not organization.active:
+        raise Unmet(
+            "ORGANIZATION_INACTIVE", "the organization is not active", metadata={"organizationId": organization_id}
+        )
+
+
+async def change_user(
+    wiring: Wiring,
+    target: Target,
+    permit: Callable[[User], None],
+    decide: Callable[[User], Awaitable[Decision]],
+) -> Decision:
+    """Apply a change to the latest document of a user, all of it or none.
+
+    ``permit`` raises for a caller that may not; ``decide`` says what the user shall become, and is asked again when
+    another writer was faster.
+
+    Raises:
+        Missing, Denied, StaleSequence, Unmet: in this order.
+        Conflict: if the username is taken.
+        Aborted: if others were faster again and again.
+    """
+    for attempt in range(_TRIES):
+        before = reached_user(target.caller, await wiring.users.find(target.user_id), target.user_id)
+        permit(before)
+        expect_sequence(target.expected_sequence, before.sequence)
+        await require_active_organization(wiring, before.organization_id)
+        decision = await decide(before)
+        after = advanced(before, decision.user, wiring.now())
+        if after is None:
+            return replace(decision, user=before)
+        if await _commit(wiring, before, after, validate_only=target.validate_only):
+            if after.messages:
+                wiring.wake()
+            return replace(decision, user=after, codes={} if target.validate_only else decision.codes)
+        await asyncio.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.002 * 2**attempt)))  # noqa: S311 -- not a secret
+    raise Aborted("RACE_LOST", "others changed the user at the same time; try again", retry_after=1)
+
+
+async def _commit(wiring: Wiring, before: User, after: User, *, validate_only: bool) -> bool:
+    """Write the change, with the claim of a new username before it and the release of the old one after it."""
+    claimed = await claim_username(wiring, before, after)
+    if validate_only:
+        await release_username(wiring, claimed if claimed is not after else None)
+        return True
+    if not await wiring.users.replace(before, claimed):
+        await release_username(wiring, claimed if claimed is not after else None)
+        return False
+    if before.username_claim is not None and before.username_claim != claimed.username_claim:
+        await release_username(wiring, before)
+    return True
+
+
+async def claim_username(wiring: Wiring, before: User | None, after: User) -> User:
+    """Reserve the username that ``after`` brings; the user comes back with its claim, or as it is if none is new.
+
+    Raises:
+        Conflict: if another user of the organization has it, in whatever case.
+    """
+    if after.username is None:
+        return after if after.username_claim is None else replace(after, username_claim=None)
+    folded = fold(after.username)
+    if before is not None and before.username is not None and fold(before.username) == folded:
+        return after
+    nonce = wiring.random_bits(96).to_bytes(12, "big")
+    place = Place("username", after.organization_id, folded)
+    if not await wiring.claims.take(place, after.user_id, nonce, wiring.now()):
+        raise Conflict(
+            "USERNAME_TAKEN",
+            "the username is taken in this organization",
+            [Violation("username", "is taken", "unique")],
+        )
+    return replace(after, username_claim=nonce)
+
+
+async def release_username(wiring: Wiring, user: User | None) -> None:
+    """Give the username of a user free, as when it was claimed for a write that did not happen."""
+    if user is not None and user.username is not None and user.username_claim is not None:
+        place = Place("username", user.organization_id, fold(user.username))
+        await wiring.claims.release(place, user.username_claim)

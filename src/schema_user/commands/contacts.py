@@ -1,0 +1,366 @@
+"""Contacts: set, verify, resend, remove; the same steps for email and phone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from schema_user.commands.change import Decision, Target, change_user
+from schema_user.domain import code as codes
+from schema_user.domain.access import lacking, require_user
+from schema_user.domain.contact import (
+    Channel,
+    IsVerified,
+    Placed,
+    ReturnCode,
+    SendCode,
+    SetAddress,
+    Verdict,
+    Verification,
+    issue,
+    masked,
+    normalise_email,
+    normalise_phone,
+    place,
+    verify,
+)
+from schema_user.domain.message import ADDRESS_CHANGED, VERIFY, Message, fill, template_problem
+from schema_user.domain.permission import Permission
+from schema_user.domain.user import preferred_language
+from schema_user.errors import Exhausted, Fault, Malformed, Unmet, Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import timedelta
+
+    from schema_user.domain.caller import Caller
+    from schema_user.domain.contact import Address
+    from schema_user.domain.organization import OrganizationSettings
+    from schema_user.domain.user import User
+    from schema_user.wiring import Wiring
+
+_NOT_AN_ADDRESS: Final = {
+    Channel.EMAIL: "must be an email address without a display name",
+    Channel.PHONE: "must be a phone number; begin with + and the country code",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AddressWish:
+    """An address as a caller wrote it, and where it stands in the request (for the pointers of violations)."""
+
+    channel: Channel
+    text: str
+    verification: Verification | None
+    at: str
+    """The pointer of the object that holds the address, with a trailing slash unless it is the body itself."""
+
+    @property
+    def field(self) -> str:
+        """The pointer of the address itself."""
+        return self.at + ("address" if self.channel is Channel.EMAIL else "number")
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyContact:
+    """Give back the code that was sent to the user's address on a channel."""
+
+    channel: Channel
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResendCode:
+    """Make another code for the user's address on a channel."""
+
+    channel: Channel
+    verification: SendCode | ReturnCode
+
+
+@dataclass(frozen=True, slots=True)
+class ContactRules:
+    """What holds for the contacts of one organization: the instance's settings, narrowed by its own."""
+
+    region: str | None
+    hosts: frozenset[str] | None
+    email_ttl: timedelta
+    phone_ttl: timedelta
+
+    def ttl(self, channel: Channel) -> timedelta:
+        """How long a code of the channel is good."""
+        return self.email_ttl if channel is Channel.EMAIL else self.phone_ttl
+
+
+async def contact_rules(wiring: Wiring, organization_id: str) -> ContactRules:
+    """Find the rules of an organization; where it says nothing, the instance's hold."""
+    settings = wiring.settings
+    organization = await wiring.organizations.known(organization_id)
+    own: OrganizationSettings | None = organization.settings if organization else None
+    hosts = frozenset(settings.url_template_hosts)
+    allowed: frozenset[str] | None = hosts or frozenset({urlsplit(settings.public_url).hostname or ""})
+    if settings.embedded and not hosts:
+        allowed = None
+    if own is not None and own.url_template_hosts:
+        chosen = frozenset(own.url_template_hosts)
+        allowed = chosen if allowed is None else allowed & chosen
+    return ContactRules(
+        (own and own.default_phone_region) or settings.default_phone_region,
+        allowed,
+        min((own and own.email_code_ttl) or settings.email_code_ttl, settings.email_code_ttl),
+        min((own and own.phone_code_ttl) or settings.phone_code_ttl, settings.phone_code_ttl),
+    )
+
+
+def check_wishes(wishes: Iterable[AddressWish]) -> None:
+    """Check what can be checked before the user is looked for.
+
+    Raises:
+        Malformed: with every violation.
+    """
+    violations = [violation for wish in wishes for violation in _form_violations(wish)]
+    if violations:
+        raise _malformed(violations)
+
+
+def _form_violations(wish: AddressWish) -> list[Violation]:
+    found = []
+    national = wish.channel is Channel.PHONE and not wish.text.lstrip().startswith("+")
+    if not national and _normalised(wish.channel, wish.text, None) is None:
+        found.append(Violation(wish.field, _NOT_AN_ADDRESS[wish.channel], "format"))
+    if isinstance(wish.verification, SendCode) and wish.verification.url_template is not None:
+        problem = template_problem(wish.verification.url_template, None)
+        if problem:
+            found.append(Violation(f"{wish.at}sendCode/urlTemplate", problem, "urlTemplate"))
+    return found
+
+
+def _normalised(channel: Channel, text: str, region: str | None) -> str | None:
+    return normalise_email(text) if channel is Channel.EMAIL else normalise_phone(text, region)
+
+
+def _malformed(violations: list[Violation]) -> Malformed:
+    only_templates = all(violation.reason == "urlTemplate" for violation in violations)
+    first = violations[0]
+    return Malformed(
+        "URL_TEMPLATE_INVALID" if only_templates else "FIELD_INVALID",
+        f"{first.field} {first.description}",
+        violations,
+    )
+
+
+def resolve(wish: AddressWish, rules: ContactRules) -> SetAddress:
+    """Turn a wish into a normalised one, by the rules of the user's organization.
+
+    Raises:
+        Malformed: for a number without a region, or a template that leads to a host that is not allowed.
+    """
+    value = _normalised(wish.channel, wish.text, rules.region)
+    if value is None:
+        raise _malformed([Violation(wish.field, _NOT_AN_ADDRESS[wish.channel], "format")])
+    check_template(wish.verification, rules, wish.at)
+    return SetAddress(wish.channel, value, wish.verification)
+
+
+def check_template(verification: Verification | None, rules: ContactRules, at: str) -> None:
+    """Raise Malformed for a URL template that the organization's rules do not allow."""
+    if isinstance(verification, SendCode) and verification.url_template is not None:
+        problem = template_problem(verification.url_template, rules.hosts)
+        if problem:
+            raise _malformed([Violation(f"{at}sendCode/urlTemplate", problem, "urlTemplate")])
+
+
+def forbidden_to_self(verification: Verification | None, at: str) -> list[Violation]:
+    """List what needs ``user.write`` even of the user itself.
+
+    Who may vouch for an address, or be given its code, may take one that belongs to somebody else.
+    """
+    if isinstance(verification, ReturnCode):
+        return [Violation(f"{at}returnCode", f"needs {Permission.USER_WRITE}", "permission")]
+    if isinstance(verification, IsVerified):
+        return [Violation(f"{at}isVerified", f"needs {Permission.USER_WRITE}", "permission")]
+    return []
+
+
+async def put_address(wiring: Wiring, decision: Decision, wish: AddressWish, rules: ContactRules) -> Decision:
+    """Put an address into a user that is being changed: the one path for create, update and set, on both channels."""
+    user = decision.user
+    wanted = resolve(wish, rules)
+    if not user.usable and isinstance(wish.verification, (SendCode, ReturnCode)):
+        raise _not_usable(wish.channel)
+    before = user.contact.on(wish.channel)
+    address, placed = place(before, wanted)
+    if placed is Placed.UNCHANGED:
+        return decision
+    user = replace(user, contact=user.contact.put(wish.channel, address))
+    decision = replace(decision, user=user)
+    if placed is Placed.REPLACED:
+        decision = _tell_old(wiring, decision, wish.channel, before, wanted.value)
+        if user.usable and not address.is_verified:
+            decision = issue_code(wiring, decision, wish.channel, wish.verification or SendCode(), rules)
+    return decision
+
+
+def _not_usable(channel: Channel) -> Unmet:
+    return Unmet("USER_NOT_ACTIVE", f"no {channel} code is made for a user who is not active")
+
+
+def _tell_old(wiring: Wiring, decision: Decision, channel: Channel, old: Address | None, new: str | None) -> Decision:
+    """Tell a verified address that another took its place, so that nobody loses an account in silence."""
+    if old is None or not old.is_verified:
+        return decision
+    message = replace(
+        _message(wiring, decision.user, ADDRESS_CHANGED, channel, old.value),
+        other=None if new is None else masked(channel, new),
+    )
+    return _with_message(decision, message)
+
+
+def issue_code(
+    wiring: Wiring,
+    decision: Decision,
+    channel: Channel,
+    verification: SendCode | ReturnCode | IsVerified,
+    rules: ContactRules,
+) -> Decision:
+    """Make a code for the address on a channel, and send it or give it back."""
+    user, now = decision.user, wiring.now()
+    address = user.contact.on(channel)
+    if address is None:
+        return decision
+    plain = codes.draw(wiring.settings.code_length, wiring.choose)
+    digest = codes.digest(wiring.keyring.code_keys[0], _binding(user, channel, address), plain)
+    new = codes.Code(digest, now, now + rules.ttl(channel))
+    user = replace(user, contact=user.contact.put(channel, issue(address, new, now)))
+    decision = replace(decision, user=user)
+    if not isinstance(verification, SendCode):
+        return replace(decision, codes={**decision.codes, channel: plain})
+    template = verification.url_template
+    message = replace(
+        _message(wiring, user, VERIFY, channel, address.value),
+        code=plain,
+        code_digest=digest,
+        expires_at=new.expires_at,
+        url=template and fill(template, user_id=user.user_id, organization_id=user.organization_id, code=plain),
+    )
+    return _with_message(decision, message)
+
+
+def _binding(user: User, channel: Channel, address: Address) -> codes.Binding:
+    return codes.Binding(user.organization_id, user.user_id, channel.value, address.value)
+
+
+def _message(wiring: Wiring, user: User, kind: str, channel: Channel, recipient: str) -> Message:
+    return Message(
+        message_id=f"{user.user_id}:{wiring.random_bits(96):024x}",
+        kind=kind,
+        channel=channel,
+        user_id=user.user_id,
+        organization_id=user.organization_id,
+        recipient=recipient,
+        created_at=wiring.now(),
+        language=preferred_language(user.data),
+    )
+
+
+def _with_message(decision: Decision, message: Message) -> Decision:
+    user = decision.user
+    return replace(decision, user=replace(user, messages=(*user.messages, message)))
+
+
+def remove_address(wiring: Wiring, decision: Decision, channel: Channel) -> Decision:
+    """Remove the address on a channel; a verified one is told."""
+    user = decision.user
+    old = user.contact.on(channel)
+    decision = _tell_old(wiring, decision, channel, old, None)
+    return replace(decision, user=replace(decision.user, contact=user.contact.put(channel, None)))
+
+
+async def resend_code(wiring: Wiring, target: Target, command: ResendCode) -> Decision:
+    """Make another code; the one before stays good until its own expiry."""
+    at = ""
+    if isinstance(command.verification, SendCode) and command.verification.url_template is not None:
+        problem = template_problem(command.verification.url_template, None)
+        if problem:
+            raise _malformed([Violation("sendCode/urlTemplate", problem, "urlTemplate")])
+
+    def permit(user: User) -> None:
+        require_user(target.caller, Permission.USER_WRITE, user)
+        require_write_for(target.caller, user, forbidden_to_self(command.verification, at))
+
+    async def decide(user: User) -> Decision:
+        rules = await contact_rules(wiring, user.organization_id)
+        check_template(command.verification, rules, at)
+        address = user.contact.on(command.channel)
+        if address is None:
+            raise Unmet("CONTACT_MISSING", f"the user has no {command.channel}")
+        if address.is_verified:
+            raise Unmet("ALREADY_VERIFIED", f"the {command.channel} is verified already")
+        if not user.usable:
+            raise _not_usable(command.channel)
+        return issue_code(wiring, Decision(user), command.channel, command.verification, rules)
+
+    return await change_user(wiring, target, permit, decide)
+
+
+def require_write_for(caller: Caller, user: User, violations: list[Violation]) -> None:
+    """Raise Denied if there are fields that need ``user.write`` and the caller does not hold it."""
+    if violations and not caller.may(Permission.USER_WRITE, user.organization_id):
+        raise lacking(Permission.USER_WRITE, violations)
+
+
+async def verify_contact(wiring: Wiring, target: Target, command: VerifyContact) -> Decision:
+    """Verify an address by its code. The attempt is stored before anything is said about it.
+
+    Raises:
+        Malformed: ``CODE_INVALID``, with the attempts left.
+        Unmet: ``CODE_EXPIRED`` or ``CODE_NOT_PENDING``.
+        Exhausted: ``CODE_ATTEMPTS_EXHAUSTED``.
+    """
+    verdict = Verdict.NOT_PENDING
+    attempts = wiring.settings.code_attempts
+
+    def permit(user: User) -> None:
+        require_user(target.caller, Permission.USER_WRITE, user)
+
+    async def decide(user: User) -> Decision:
+        nonlocal verdict
+
+        def candidates(address: Address) -> list[bytes]:
+            binding = _binding(user, command.channel, address)
+            return [codes.digest(key, binding, command.code) for key in wiring.keyring.code_keys]
+
+        known = user.contact.on(command.channel)
+        address, verdict = verify(known, candidates, wiring.now(), attempts)
+        if address is known:
+            return Decision(user)
+        return Decision(replace(user, contact=user.contact.put(command.channel, address)))
+
+    decision = await change_user(wiring, target, permit, decide)
+    refusal = _refusal(verdict, decision.user.contact.on(command.channel), attempts)
+    if refusal is not None:
+        raise refusal
+    return decision
+
+
+def _refusal(verdict: Verdict, address: Address | None, attempts: int) -> Fault | None:
+    if verdict is Verdict.WRONG and address is not None:
+        left = max(0, attempts - address.failed)
+        return Malformed(
+            "CODE_INVALID",
+            f"the code is wrong; attempts left: {left}",
+            [Violation("verificationCode", "is wrong", "code")],
+            metadata={"attemptsLeft": str(left)},
+        )
+    if verdict is Verdict.EXPIRED:
+        return Unmet("CODE_EXPIRED", "the code has expired; ask for another one")
+    if verdict is Verdict.NOT_PENDING:
+        return Unmet("CODE_NOT_PENDING", "no code is pending for this address")
+    if verdict is Verdict.EXHAUSTED:
+        return Exhausted(
+            "CODE_ATTEMPTS_EXHAUSTED", "too many wrong codes; ask for another one", retry_after=_RESEND_AFTER
+        )
+    return None
+
+
+_RESEND_AFTER: Final = 30

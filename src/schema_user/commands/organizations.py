@@ -1,0 +1,179 @@
+"""Organizations: create, update, activate, delete."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from schema_user.commands.change import expect_sequence
+from schema_user.domain.access import reached_organization, require
+from schema_user.domain.identifier import CLIENT_ID_RULE, is_client_id
+from schema_user.domain.organization import Organization, OrganizationSettings
+from schema_user.domain.permission import Permission
+from schema_user.errors import Aborted, Conflict, Malformed, Unmet, Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from schema_user.domain.caller import Caller
+    from schema_user.wiring import Wiring
+
+_TRIES: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class CreateOrganization:
+    """Make an organization; without an id the service makes one."""
+
+    name: str
+    organization_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateOrganization:
+    """Change what is given; ``settings`` replaces all of them."""
+
+    name: str | None = None
+    settings: OrganizationSettings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationTarget:
+    """The organization that a caller wants to change, and the sequence at which it expects it."""
+
+    caller: Caller
+    organization_id: str
+    expected_sequence: int | None = None
+    validate_only: bool = False
+
+
+async def create_organization(
+    wiring: Wiring, caller: Caller, command: CreateOrganization, *, validate_only: bool = False
+) -> Organization:
+    """Create an organization.
+
+    Raises:
+        Malformed: for an id that a client may not give.
+        Denied: without permission over the instance.
+        Conflict: if the id was used before.
+    """
+    if command.organization_id is not None and not is_client_id(command.organization_id):
+        violation = Violation("organizationId", CLIENT_ID_RULE, "pattern")
+        raise Malformed("FIELD_INVALID", f"organizationId {CLIENT_ID_RULE}", [violation])
+    require(caller, Permission.INSTANCE, None)
+    now = wiring.now()
+    organization = Organization(command.organization_id or wiring.new_id(), command.name, now, now)
+    if validate_only:
+        taken = await wiring.organizations.exists(organization.organization_id)
+    else:
+        taken = not await wiring.organizations.insert(organization)
+    if taken:
+        raise Conflict(
+            "ORGANIZATION_ID_TAKEN",
+            "the organization id was used before",
+            [Violation("organizationId", "was used before", "unique")],
+        )
+    return organization
+
+
+async def _change(
+    wiring: Wiring,
+    target: OrganizationTarget,
+    permission: Permission,
+    decide: Callable[[Organization], Organization],
+) -> Organization:
+    for _ in range(_TRIES):
+        before = await _permitted(wiring, target, permission)
+        after = decide(before)
+        if after == before:
+            return before
+        now = max(wiring.now(), before.changed_at)
+        after = replace(after, sequence=before.sequence + 1, version=before.version + 1, changed_at=now)
+        if target.validate_only or await wiring.organizations.replace(before, after):
+            return after
+    raise Aborted("RACE_LOST", "others changed the organization at the same time; try again", retry_after=1)
+
+
+async def _permitted(wiring: Wiring, target: OrganizationTarget, permission: Permission) -> Organization:
+    found = await wiring.organizations.find(target.organization_id)
+    reached_organization(target.caller, target.organization_id, exists=found is not None)
+    require(target.caller, permission, target.organization_id)
+    if found is None:
+        message = "reached_organization lets only existing organizations through"
+        raise AssertionError(message)
+    expect_sequence(target.expected_sequence, found.sequence)
+    return found
+
+
+async def update_organization(wiring: Wiring, target: OrganizationTarget, command: UpdateOrganization) -> Organization:
+    """Change an organization's name or settings.
+
+    Raises:
+        Malformed: for a code's lifetime beyond the instance's.
+        Unmet: if the organization is not active.
+    """
+    _check_settings(wiring, command.settings)
+
+    def decide(organization: Organization) -> Organization:
+        if not organization.active:
+            raise Unmet("ORGANIZATION_INACTIVE", "the organization is not active")
+        return replace(
+            organization,
+            name=organization.name if command.name is None else command.name,
+            settings=organization.settings if command.settings is None else command.settings,
+        )
+
+    return await _change(wiring, target, Permission.ORG_WRITE, decide)
+
+
+def _check_settings(wiring: Wiring, settings: OrganizationSettings | None) -> None:
+    """An organization may make codes live shorter than the instance says, never longer, nor lead to other hosts."""
+    if settings is None:
+        return
+    found = []
+    limits = (
+        ("emailCodeTtl", settings.email_code_ttl, wiring.settings.email_code_ttl),
+        ("phoneCodeTtl", settings.phone_code_ttl, wiring.settings.phone_code_ttl),
+    )
+    for name, wanted, limit in limits:
+        if wanted is not None and wanted > limit:
+            seconds = int(limit.total_seconds())
+            found.append(Violation(f"settings/{name}", f"must be at most the instance's {seconds}s", "maximum"))
+    if found:
+        raise Malformed("FIELD_INVALID", f"{found[0].field} {found[0].description}", found)
+
+
+async def set_organization_state(wiring: Wiring, target: OrganizationTarget, *, active: bool) -> Organization:
+    """Deactivate or reactivate an organization; an inactive one can be read only.
+
+    Raises:
+        Unmet: if it is in that state already.
+    """
+
+    def decide(organization: Organization) -> Organization:
+        if organization.active is active:
+            state = "active" if active else "inactive"
+            raise Unmet("ORGANIZATION_STATE", f"the organization is {state} already")
+        return replace(organization, active=active)
+
+    return await _change(wiring, target, Permission.ORG_WRITE, decide)
+
+
+async def delete_organization(wiring: Wiring, target: OrganizationTarget) -> Organization:
+    """Delete an organization that has neither users nor schemas; its id is not used again.
+
+    Raises:
+        Unmet: ``ORGANIZATION_IN_USE``.
+    """
+    before = await _permitted(wiring, target, Permission.INSTANCE)
+    users = await wiring.users.count_of_organization(before.organization_id)
+    schemas = await wiring.schemas.count_of_organization(before.organization_id)
+    if users or schemas:
+        raise Unmet(
+            "ORGANIZATION_IN_USE",
+            f"the organization has {users} users and {schemas} user schemas",
+            metadata={"users": str(users), "schemas": str(schemas)},
+        )
+    if not target.validate_only and not await wiring.organizations.erase(before):
+        raise Aborted("RACE_LOST", "others changed the organization at the same time; try again", retry_after=1)
+    return replace(before, sequence=before.sequence + 1, changed_at=max(wiring.now(), before.changed_at))

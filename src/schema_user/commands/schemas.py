@@ -1,0 +1,263 @@
+"""User schemas: create, update, activate, delete."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from schema_user.commands.change import expect_sequence, require_active_organization
+from schema_user.domain.access import reached_organization, reached_schema, require
+from schema_user.domain.document import same
+from schema_user.domain.permission import Permission
+from schema_user.domain.schema import SchemaState, UserSchema
+from schema_user.errors import Aborted, Conflict, Malformed, Unmet, Violation
+from schema_user.store.claims import Place
+from schema_user.store.schemas import HEAD_TTL
+from schema_user.validation import gate
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from schema_user.domain.caller import Caller
+    from schema_user.domain.schema import Authenticator
+    from schema_user.wiring import Wiring
+
+_TRIES: Final = 10
+_CACHES_EMPTY: Final = HEAD_TTL * 3
+"""Seconds after which no process uses a head that it read before: until then a blocked schema may get a new user."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateSchema:
+    """Make a user schema; ``organization_id`` None makes it the instance's."""
+
+    type: str
+    document: object
+    organization_id: str | None
+    authenticators: tuple[Authenticator, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateSchema:
+    """Change what is given; only a changed document raises the revision."""
+
+    type: str | None = None
+    document: object = None
+    authenticators: tuple[Authenticator, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A schema after a command, and what the author should know about it."""
+
+    schema: UserSchema
+    warnings: Sequence[Violation] = ()
+
+
+def check_document(wiring: Wiring, document: object) -> gate.Findings:
+    """Put an uploaded JSON Schema through the gate.
+
+    Raises:
+        Malformed: ``SCHEMA_INVALID``, with every finding.
+    """
+    findings = gate.check(document, max_bytes=wiring.settings.schema_max_bytes)
+    if findings.violations:
+        first = findings.violations[0]
+        raise Malformed("SCHEMA_INVALID", f"{first.field} {first.description}", findings.violations)
+    return findings
+
+
+async def create_schema(wiring: Wiring, caller: Caller, command: CreateSchema, *, validate_only: bool = False) -> Saved:
+    """Create a user schema at revision 1.
+
+    Raises:
+        Malformed: if the document is not a JSON Schema that can be taken.
+        Denied, Missing, Unmet: if the caller may not, or the organization is not there or not active.
+        Conflict: if the owner has a schema of this type.
+    """
+    owner = command.organization_id
+    if owner is not None:
+        reached_organization(caller, owner, exists=await wiring.organizations.known(owner) is not None)
+    require(caller, Permission.USERSCHEMA_WRITE, owner)
+    findings = check_document(wiring, command.document)
+    if owner is not None:
+        await require_active_organization(wiring, owner)
+    now = wiring.now()
+    schema = UserSchema(
+        schema_id=wiring.new_id(),
+        organization_id=owner,
+        type=command.type,
+        revision=1,
+        text=msgspec.json.encode(command.document).decode(),
+        dialect=findings.dialect,
+        state=SchemaState.ACTIVE,
+        authenticators=command.authenticators,
+        created_at=now,
+        changed_at=now,
+    )
+    schema = await _claim_type(wiring, schema)
+    if validate_only:
+        await _release_type(wiring, schema)
+        return Saved(schema, findings.warnings)
+    while not await wiring.schemas.insert(schema):
+        schema = replace(schema, schema_id=wiring.new_id())
+    return Saved(schema, findings.warnings)
+
+
+async def _claim_type(wiring: Wiring, schema: UserSchema) -> UserSchema:
+    nonce = wiring.random_bits(96).to_bytes(12, "big")
+    if not await wiring.claims.take(_place(schema), schema.schema_id, nonce, wiring.now()):
+        raise Conflict(
+            "SCHEMA_TYPE_TAKEN",
+            "its owner has a user schema of this type already",
+            [Violation("type", "is taken", "unique")],
+        )
+    return replace(schema, type_claim=nonce)
+
+
+async def _release_type(wiring: Wiring, schema: UserSchema) -> None:
+    await wiring.claims.release(_place(schema), schema.type_claim)
+
+
+def _place(schema: UserSchema) -> Place:
+    return Place("type", schema.organization_id or "", schema.type)
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaTarget:
+    """The schema that a caller wants to change, and the sequence at which it expects it."""
+
+    caller: Caller
+    schema_id: str
+    expected_sequence: int | None = None
+    validate_only: bool = False
+
+
+async def _change(
+    wiring: Wiring,
+    target: SchemaTarget,
+    permission: Permission,
+    decide: Callable[[UserSchema], Awaitable[UserSchema]],
+) -> UserSchema:
+    """Apply a change to the latest head: read, permit, decide, write if nobody else did."""
+    for _ in range(_TRIES):
+        before = await _permitted(wiring, target, permission)
+        after = await decide(before)
+        if after == before:
+            return before
+        now = max(wiring.now(), before.changed_at)
+        after = replace(after, sequence=before.sequence + 1, version=before.version + 1, changed_at=now)
+        renamed = after.type != before.type
+        if renamed:
+            after = await _claim_type(wiring, after)
+        won = target.validate_only or await wiring.schemas.replace(before, after)
+        if renamed:
+            # What was claimed for nothing goes, or, after the rename, what is no longer used.
+            await _release_type(wiring, before if won and not target.validate_only else after)
+        if won:
+            return after
+    raise Aborted("RACE_LOST", "others changed the user schema at the same time; try again", retry_after=1)
+
+
+async def _permitted(wiring: Wiring, target: SchemaTarget, permission: Permission) -> UserSchema:
+    schema = reached_schema(target.caller, await wiring.schemas.find(target.schema_id), target.schema_id)
+    require(target.caller, permission, schema.organization_id)
+    expect_sequence(target.expected_sequence, schema.sequence)
+    if schema.organization_id is not None:
+        await require_active_organization(wiring, schema.organization_id)
+    return schema
+
+
+async def update_schema(wiring: Wiring, target: SchemaTarget, command: UpdateSchema) -> Saved:
+    """Change a schema; users move to a new revision when they are next updated with data.
+
+    Raises:
+        Missing, Denied, StaleSequence, Unmet: as for every change.
+        Malformed: if the document is not a JSON Schema that can be taken.
+        Conflict: if the owner has a schema of the new type.
+    """
+    findings = None
+    if command.document is not None:
+        # Nobody who may not write makes the gate work.
+        await _permitted(wiring, target, Permission.USERSCHEMA_WRITE)
+        findings = check_document(wiring, command.document)
+
+    async def decide(schema: UserSchema) -> UserSchema:
+        if command.type is not None:
+            schema = replace(schema, type=command.type)
+        if command.authenticators is not None:
+            schema = replace(schema, authenticators=command.authenticators)
+        if findings is not None and not same(msgspec.json.decode(schema.text), command.document):
+            text = msgspec.json.encode(command.document).decode()
+            schema = replace(schema, text=text, dialect=findings.dialect, revision=schema.revision + 1)
+        return schema
+
+    saved = await _change(wiring, target, Permission.USERSCHEMA_WRITE, decide)
+    return Saved(saved, findings.warnings if findings else ())
+
+
+async def set_schema_state(wiring: Wiring, target: SchemaTarget, state: SchemaState) -> UserSchema:
+    """Deactivate or reactivate a schema.
+
+    Raises:
+        Unmet: if it is in that state already.
+    """
+
+    async def decide(schema: UserSchema) -> UserSchema:
+        # A deletion that a crash cut short leaves its mark; either state takes it away.
+        if schema.state is state:
+            raise Unmet("SCHEMA_STATE", f"the user schema is {schema.state}", metadata={"state": schema.state.value})
+        return replace(schema, state=state)
+
+    return await _change(wiring, target, Permission.USERSCHEMA_WRITE, decide)
+
+
+async def delete_schema(wiring: Wiring, target: SchemaTarget) -> UserSchema:
+    """Delete a schema that no user has.
+
+    New use is blocked first, and no process may still know the schema as it was, before its users are counted.
+
+    Raises:
+        Unmet: ``SCHEMA_IN_USE``, with the number of users.
+    """
+    before = await _permitted(wiring, target, Permission.USERSCHEMA_DELETE)
+    await _require_unused(wiring, before)
+    if target.validate_only:
+        return before
+    blocked = replace(before, state=SchemaState.DELETING, version=before.version + 1)
+    if not await wiring.schemas.replace(before, blocked):
+        raise Aborted("RACE_LOST", "others changed the user schema at the same time; try again", retry_after=1)
+    await asyncio.sleep(_CACHES_EMPTY)
+    try:
+        await _require_unused(wiring, before)
+    except Unmet:
+        await wiring.schemas.replace(blocked, replace(before, version=blocked.version + 1))
+        raise
+    gone = replace(
+        before,
+        sequence=before.sequence + 1,
+        changed_at=max(wiring.now(), before.changed_at),
+        version=blocked.version + 1,
+    )
+    if not await wiring.schemas.erase(blocked, gone.version):
+        raise Aborted("RACE_LOST", "others changed the user schema at the same time; try again", retry_after=1)
+    await _release_type(wiring, before)
+    return gone
+
+
+async def _require_unused(wiring: Wiring, schema: UserSchema) -> None:
+    users = await wiring.users.count_of_schema(schema.schema_id)
+    if users:
+        raise Unmet(
+            "SCHEMA_IN_USE",
+            f"{users} users have this user schema",
+            metadata={"schemaId": schema.schema_id, "users": str(users)},
+        )
+
+
+def as_document(schema: UserSchema) -> Any:
+    """Give the JSON Schema as it was uploaded."""
+    return msgspec.json.decode(schema.text)

@@ -1,0 +1,260 @@
+"""Users: create, update, move between states, delete."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from schema_user.commands.change import (
+    Decision,
+    Target,
+    change_user,
+    claim_username,
+    release_username,
+    require_active_organization,
+)
+from schema_user.commands.contacts import (
+    AddressWish,
+    check_wishes,
+    contact_rules,
+    forbidden_to_self,
+    put_address,
+    remove_address,
+    require_write_for,
+)
+from schema_user.domain.access import reached_organization, require, require_user
+from schema_user.domain.identifier import CLIENT_ID_RULE, is_client_id
+from schema_user.domain.permission import Permission
+from schema_user.domain.schema import SchemaState
+from schema_user.domain.user import Transition, User, erased, moved
+from schema_user.errors import Conflict, Malformed, Unmet, Violation
+
+if TYPE_CHECKING:
+    from schema_user.domain.caller import Caller
+    from schema_user.domain.contact import Channel
+    from schema_user.domain.schema import UserSchema
+    from schema_user.wiring import Wiring
+
+
+@dataclass(frozen=True, slots=True)
+class CreateUser:
+    """Make a user of a schema in an organization; without ``user_id`` the service makes one."""
+
+    schema_id: str
+    data: dict[str, Any]
+    organization_id: str
+    user_id: str | None = None
+    username: str | None = None
+    wishes: tuple[AddressWish, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateUser:
+    """Change what is given and leave the rest alone.
+
+    ``data`` replaces the whole document; an empty ``username`` removes it; ``remove`` names channels whose address
+    goes.
+    """
+
+    schema_id: str | None = None
+    data: dict[str, Any] | None = None
+    username: str | None = None
+    wishes: tuple[AddressWish, ...] = ()
+    remove: frozenset[Channel] = frozenset()
+
+
+async def create_user(wiring: Wiring, caller: Caller, command: CreateUser, *, validate_only: bool = False) -> Decision:
+    """Create a user.
+
+    Raises:
+        Malformed: for an id or address that is not one.
+        Missing: if the organization is not there for the caller.
+        Denied: without ``user.write`` in it.
+        Unmet: if the organization or the schema is not usable, or the data does not match.
+        Conflict: if the id was used before, or the username is taken.
+    """
+    if command.user_id is not None and not is_client_id(command.user_id):
+        raise Malformed("FIELD_INVALID", f"userId {CLIENT_ID_RULE}", [Violation("userId", CLIENT_ID_RULE, "pattern")])
+    check_wishes(command.wishes)
+    organization_id = command.organization_id
+    known = await wiring.organizations.known(organization_id)
+    reached_organization(caller, organization_id, exists=known is not None)
+    require(caller, Permission.USER_WRITE, organization_id)
+    await require_active_organization(wiring, organization_id)
+    schema = await usable_schema(wiring, command.schema_id, organization_id)
+    await require_valid(wiring, schema, command.data)
+    now = wiring.now()
+    user = User(
+        user_id=command.user_id or wiring.new_id(),
+        organization_id=organization_id,
+        schema_id=schema.schema_id,
+        revision=schema.revision,
+        data=command.data,
+        created_at=now,
+        changed_at=now,
+        username=command.username or None,
+    )
+    decision = Decision(user)
+    rules = await contact_rules(wiring, organization_id)
+    for wish in command.wishes:
+        decision = await put_address(wiring, decision, wish, rules)
+    return await _insert(wiring, decision, made_id=command.user_id is None, validate_only=validate_only)
+
+
+async def _insert(wiring: Wiring, decision: Decision, *, made_id: bool, validate_only: bool) -> Decision:
+    user = decision.user
+    if validate_only:
+        await release_username(wiring, await claim_username(wiring, None, user))
+        if not made_id and await wiring.users.exists(user.user_id):
+            raise _id_taken()
+        return replace(decision, codes={})
+    user = await claim_username(wiring, None, user)
+    if not await wiring.users.insert(user):
+        await release_username(wiring, user)
+        raise _id_taken()
+    if user.messages:
+        wiring.wake()
+    return replace(decision, user=user)
+
+
+def _id_taken() -> Conflict:
+    return Conflict("USER_ID_TAKEN", "the user id was used before", [Violation("userId", "was used before", "unique")])
+
+
+async def usable_schema(wiring: Wiring, schema_id: str, organization_id: str) -> UserSchema:
+    """Find a schema that users of the organization may be given.
+
+    Raises:
+        Unmet: if it is unknown there, or not active.
+    """
+    schema = await wiring.schemas.head(schema_id)
+    if schema is None or not schema.serves(organization_id):
+        raise Unmet(
+            "SCHEMA_UNKNOWN",
+            "the user schema is not known in the user's organization",
+            [Violation("schemaId", "is not known in the user's organization", "schemaUnknown")],
+            metadata={"schemaId": schema_id},
+        )
+    _require_active(schema)
+    return schema
+
+
+def _require_active(schema: UserSchema) -> None:
+    if schema.state is not SchemaState.ACTIVE:
+        raise Unmet(
+            "SCHEMA_INACTIVE",
+            f"the user schema {schema.type} is not active",
+            [Violation("schemaId", "is not active", "schemaInactive")],
+            metadata={"schemaId": schema.schema_id},
+        )
+
+
+async def require_valid(wiring: Wiring, schema: UserSchema, data: dict[str, Any]) -> None:
+    """Raise Unmet, with every violation, if the data does not match the schema's current revision."""
+    violations = await wiring.violations(schema, data)
+    if violations:
+        first = violations[0]
+        place = first.field.removeprefix("data").removeprefix("/") or "data"
+        raise Unmet(
+            "DATA_INVALID",
+            f"data does not match schema {schema.type} revision {schema.revision}: {place} {first.description}",
+            violations,
+            metadata={"schemaId": schema.schema_id, "revision": str(schema.revision)},
+        )
+
+
+async def update_user(wiring: Wiring, target: Target, command: UpdateUser) -> Decision:
+    """Update a user: everything that the command names, or nothing.
+
+    Raises:
+        Malformed: for an address, number or URL template that is not one.
+        Missing: if the user is not there for the caller.
+        Denied: without ``user.write``, or for a field that needs it even of the user itself.
+        StaleSequence: if the user is not at the expected sequence.
+        Unmet: if a schema is unknown or inactive, the data does not match, or no code can be made.
+        Conflict: if the username is taken.
+        Aborted: if the race against other writers was lost.
+    """
+    check_wishes(command.wishes)
+
+    def permit(user: User) -> None:
+        require_user(target.caller, Permission.USER_WRITE, user)
+        require_write_for(target.caller, user, _beyond_self(command, user))
+
+    async def decide(user: User) -> Decision:
+        decision = Decision(await _with_document(wiring, user, command))
+        if command.username is not None:
+            decision = Decision(replace(decision.user, username=command.username or None))
+        rules = await contact_rules(wiring, user.organization_id)
+        for wish in command.wishes:
+            decision = await put_address(wiring, decision, wish, rules)
+        for channel in command.remove:
+            decision = remove_address(wiring, decision, channel)
+        return decision
+
+    return await change_user(wiring, target, permit, decide)
+
+
+def _beyond_self(command: UpdateUser, user: User) -> list[Violation]:
+    """List what the command asks for that a user may not do to itself."""
+    found = [violation for wish in command.wishes for violation in forbidden_to_self(wish.verification, wish.at)]
+    if command.username is not None:
+        found.append(Violation("username", f"needs {Permission.USER_WRITE}", "permission"))
+    if command.schema_id is not None and command.schema_id != user.schema_id:
+        found.append(Violation("schemaId", f"needs {Permission.USER_WRITE}", "permission"))
+    return found
+
+
+async def _with_document(wiring: Wiring, user: User, command: UpdateUser) -> User:
+    """Give the user with the new document, or with the stored one moved to the schema that is named.
+
+    With neither, the data is left alone, whatever became of its schema: a contact can always be changed.
+    """
+    if command.schema_id is None and command.data is None:
+        return user
+    schema = await usable_schema(wiring, command.schema_id or user.schema_id, user.organization_id)
+    data = user.data if command.data is None else command.data
+    await require_valid(wiring, schema, data)
+    return user.with_data(data, schema.schema_id, schema.revision)
+
+
+_WRONG_STATE = {
+    Transition.DEACTIVATE: "the user is inactive already",
+    Transition.REACTIVATE: "the user is not inactive",
+    Transition.LOCK: "the user is locked already",
+    Transition.UNLOCK: "the user is not locked",
+}
+
+
+async def move_user(wiring: Wiring, target: Target, transition: Transition) -> Decision:
+    """Deactivate, reactivate, lock or unlock a user; its codes die with a state other than active.
+
+    Raises:
+        Unmet: if the user is not in the state before.
+    """
+
+    def permit(user: User) -> None:
+        require(target.caller, Permission.USER_WRITE, user.organization_id)
+
+    async def decide(user: User) -> Decision:
+        after = moved(user, transition)
+        if after is None:
+            raise Unmet("USER_STATE", _WRONG_STATE[transition], metadata={"state": user.state.value})
+        return Decision(after)
+
+    return await change_user(wiring, target, permit, decide)
+
+
+async def delete_user(wiring: Wiring, target: Target) -> Decision:
+    """Delete a user: data, contact, username and codes are erased in one write; the id is not used again."""
+
+    def permit(user: User) -> None:
+        require(target.caller, Permission.USER_DELETE, user.organization_id)
+
+    async def decide(user: User) -> Decision:
+        return Decision(erased(user))
+
+    decision = await change_user(wiring, target, permit, decide)
+    if not target.validate_only:
+        await wiring.outbox.erase_user(target.user_id, wiring.now())
+    return decision

@@ -1,0 +1,179 @@
+"""The contact of a user: one path for both channels, email and phone."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import phonenumbers
+from email_validator import EmailNotValidError, validate_email
+
+from schema_user.domain import code as codes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+
+    from schema_user.domain.code import Code
+
+
+class Channel(enum.StrEnum):
+    """How a person is reached."""
+
+    EMAIL = "email"
+    PHONE = "phone"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One address of a user on one channel.
+
+    ``value`` is normalised, ``codes`` are the issued ones from old to new, ``failed`` counts the wrong attempts since
+    the last code was issued.
+    """
+
+    value: str
+    is_verified: bool = False
+    codes: tuple[Code, ...] = ()
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """Where a user can be reached."""
+
+    email: Address | None = None
+    phone: Address | None = None
+
+    def on(self, channel: Channel) -> Address | None:
+        """Give the address of a channel, if there is one."""
+        return self.email if channel is Channel.EMAIL else self.phone
+
+    def put(self, channel: Channel, address: Address | None) -> Contact:
+        """Give the contact with another address on a channel."""
+        return replace(self, **{channel.value: address})
+
+    def without_codes(self) -> Contact:
+        """Give the contact with every code dead, as a user who is no longer active has it."""
+        return Contact(email=_codeless(self.email), phone=_codeless(self.phone))
+
+
+def _codeless(address: Address | None) -> Address | None:
+    return replace(address, codes=(), failed=0) if address is not None and address.codes else address
+
+
+@dataclass(frozen=True, slots=True)
+class SendCode:
+    """The code goes to the address; ``url_template`` is where the message's link leads."""
+
+    url_template: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnCode:
+    """The code goes back to the caller, who delivers it."""
+
+
+@dataclass(frozen=True, slots=True)
+class IsVerified:
+    """The caller vouches for the address; no code is needed."""
+
+
+Verification = SendCode | ReturnCode | IsVerified
+
+
+@dataclass(frozen=True, slots=True)
+class SetAddress:
+    """The wish to put a (normalised) address on a channel; without ``verification`` a code is sent."""
+
+    channel: Channel
+    value: str
+    verification: Verification | None = None
+
+
+class Placed(enum.Enum):
+    """What became of a wish to set an address."""
+
+    UNCHANGED = enum.auto()
+    VERIFIED = enum.auto()
+    REPLACED = enum.auto()
+
+
+def normalise_email(text: str) -> str | None:
+    """Normalise an email address: the domain becomes lower-case IDNA, the local part is kept. None: not an address."""
+    try:
+        found = validate_email(text, check_deliverability=False, globally_deliverable=False)
+    except (EmailNotValidError, UnicodeError):
+        return None
+    return f"{found.local_part}@{(found.ascii_domain or found.domain).lower()}"
+
+
+def normalise_phone(text: str, region: str | None) -> str | None:
+    """Normalise a phone number to E.164; without a default region it must begin with ``+``. None: not a number."""
+    try:
+        number = phonenumbers.parse(text, region)
+    except phonenumbers.NumberParseException:
+        return None
+    if not phonenumbers.is_possible_number(number) or number.extension:
+        return None
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def place(current: Address | None, wish: SetAddress) -> tuple[Address, Placed]:
+    """Put an address in the place of another; equal ones keep their codes and their state, except to be verified."""
+    vouched = isinstance(wish.verification, IsVerified)
+    if current is not None and current.value == wish.value:
+        if vouched and not current.is_verified:
+            return Address(wish.value, is_verified=True), Placed.VERIFIED
+        return current, Placed.UNCHANGED
+    return Address(wish.value, is_verified=vouched), Placed.REPLACED
+
+
+def issue(address: Address, new: Code, now: datetime) -> Address:
+    """Give the address a new code and a fresh budget of attempts."""
+    return replace(address, codes=codes.add(address.codes, new, now), failed=0)
+
+
+class Verdict(enum.Enum):
+    """What a returned code is worth."""
+
+    VERIFIED = enum.auto()
+    ALREADY_VERIFIED = enum.auto()
+    NOT_PENDING = enum.auto()
+    EXHAUSTED = enum.auto()
+    EXPIRED = enum.auto()
+    WRONG = enum.auto()
+
+
+def verify(
+    address: Address | None, candidates: Callable[[Address], Iterable[bytes]], now: datetime, attempts: int
+) -> tuple[Address | None, Verdict]:
+    """Judge a returned code; the address comes back as it must be stored before anything is answered.
+
+    ``candidates`` gives the digests of the returned code for an address, one for each key that is still valid. A
+    wrong code, once stored, has used up one of ``attempts``.
+    """
+    if address is None:
+        return None, Verdict.NOT_PENDING
+    if address.is_verified:
+        return address, Verdict.ALREADY_VERIFIED
+    known = tuple(code for code in address.codes if now - code.expires_at < codes.RECOGNISED_TTL)
+    if not known:
+        return address, Verdict.NOT_PENDING
+    if address.failed >= attempts:
+        return address, Verdict.EXHAUSTED
+    found = codes.find(known, candidates(address))
+    if found is None:
+        return replace(address, failed=address.failed + 1), Verdict.WRONG
+    if found.expires_at <= now:
+        return address, Verdict.EXPIRED
+    return Address(address.value, is_verified=True), Verdict.VERIFIED
+
+
+def masked(channel: Channel, value: str) -> str:
+    """Show enough of an address to be recognised by its owner: ``m••••@example.com``, ``+41••••67``."""
+    if channel is Channel.EMAIL:
+        local, _, domain = value.rpartition("@")
+        return f"{local[:1]}••••@{domain}"
+    return f"{value[:3]}••••{value[-2:]}"

@@ -1,0 +1,75 @@
+"""The instance's secrets: sealing what must stay unreadable in the database, and keys for digests."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_NONCE: Final = 12
+_NAME: Final = 4
+
+
+class SealError(Exception):
+    """A sealed value was made under another key, for another context, or was altered."""
+
+
+class Keyring:
+    """The secrets of an instance, the newest first: it seals with that one and opens with any.
+
+    Each purpose has a key of its own, derived by HKDF-SHA-256 (RFC 5869), so that no value of one kind can pass for
+    one of another.
+    """
+
+    def __init__(self, instance_secrets: Sequence[str]) -> None:
+        """Derive what is needed at every call; at least one secret must be given."""
+        if not instance_secrets:
+            message = "a keyring needs a secret"
+            raise ValueError(message)
+        self._secrets = tuple(secret.encode() for secret in instance_secrets)
+        self._ciphers = {
+            hashlib.sha256(key).digest()[:_NAME]: AESGCM(key)
+            for key in (self._derive(secret, b"seal") for secret in self._secrets)
+        }
+        self._current = next(iter(self._ciphers))
+        self._codes = tuple(self._derive(secret, b"verification code") for secret in self._secrets)
+
+    @staticmethod
+    def _derive(secret: bytes, purpose: bytes) -> bytes:
+        return HKDF(algorithm=SHA256(), length=32, salt=b"schema-user", info=purpose).derive(secret)
+
+    @property
+    def code_keys(self) -> tuple[bytes, ...]:
+        """Keys for the digests of verification codes: the first makes them, every one may have made an older one."""
+        return self._codes
+
+    def seal(self, plain: bytes, context: str) -> bytes:
+        """Encrypt with AES-256-GCM; only a caller that names the same context can open it."""
+        nonce = secrets.token_bytes(_NONCE)
+        cipher = self._ciphers[self._current]
+        return self._current + nonce + cipher.encrypt(nonce, plain, context.encode())
+
+    def open(self, sealed: bytes, context: str) -> bytes:
+        """Decrypt what ``seal`` made.
+
+        Raises:
+            SealError: for another key or context, or an altered value.
+        """
+        cipher = self._ciphers.get(bytes(sealed[:_NAME]))
+        if cipher is None:
+            message = "sealed under a key that is not set"
+            raise SealError(message)
+        body = sealed[_NAME:]
+        try:
+            return cipher.decrypt(body[:_NONCE], body[_NONCE:], context.encode())
+        except (InvalidTag, ValueError) as error:
+            message = "not sealed for this purpose"
+            raise SealError(message) from error

@@ -1,0 +1,86 @@
+"""Messages to people, and the links in them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from schema_user.domain.contact import Channel
+
+VERIFY: Final = "verify"
+ADDRESS_CHANGED: Final = "address_changed"
+
+_PLACEHOLDER: Final = re.compile(r"\{\{\.(UserID|OrgID|Code)\}\}")
+_BAD_CHARACTER: Final = re.compile(r"[\s\\\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message that waits to be sent; everything that tells whom or what is sealed before it is stored.
+
+    ``message_id`` is made from the write that caused it, so that a repeated relay finds the same message again.
+    ``code`` is the plain code, ``code_digest`` what the user's document knows of it (a dead code's message is
+    dropped), ``other`` a masked address that the text speaks of.
+    """
+
+    message_id: str
+    kind: str
+    channel: Channel
+    user_id: str
+    organization_id: str
+    recipient: str
+    created_at: datetime
+    language: str | None = None
+    code: str | None = None
+    code_digest: bytes | None = None
+    expires_at: datetime | None = None
+    url: str | None = None
+    other: str | None = None
+
+
+def template_problem(template: str, allowed_hosts: Iterable[str] | None) -> str | None:
+    """Say what is wrong with a URL template, or None.
+
+    ``allowed_hosts`` are the hosts it may lead to; None allows every one (the embedded default).
+    """
+    if _BAD_CHARACTER.search(template):
+        return "must not contain white space or a backslash"
+    bare = _PLACEHOLDER.sub("x", template)
+    if "{" in bare or "}" in bare:
+        return "may use the placeholders {{.UserID}}, {{.OrgID}} and {{.Code}} only"
+    try:
+        parts = urlsplit(bare)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return "is not a URL"
+    if host is None or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))):
+        return "must be an absolute https URL (http only for loopback)"
+    if parts.username is not None or parts.password is not None or port == 0:
+        return "must not contain user information"
+    first = _PLACEHOLDER.search(template)
+    if first is not None and first.start() < len(f"{parts.scheme}://{parts.netloc}"):
+        return "must not use a placeholder before the path"
+    if allowed_hosts is not None and host not in allowed_hosts:
+        return "leads to a host that is not allowed"
+    return None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def fill(template: str, *, user_id: str, organization_id: str, code: str) -> str:
+    """Put percent-encoded values in the places of a checked template."""
+    values = {"UserID": user_id, "OrgID": organization_id, "Code": code}
+    return _PLACEHOLDER.sub(lambda match: quote(values[match[1]], safe=""), template)

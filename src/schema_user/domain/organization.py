@@ -1,0 +1,33 @@
+"""Organizations: the tenants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationSettings:
+    """What an organization chooses for itself; None means: as the instance has it."""
+
+    url_template_hosts: tuple[str, ...] | None = None
+    default_phone_region: str | None = None
+    email_code_ttl: timedelta | None = None
+    phone_code_ttl: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """A tenant. ``version`` counts every write of the stored document, ``sequence`` those a client can see."""
+
+    organization_id: str
+    name: str
+    created_at: datetime
+    changed_at: datetime
+    sequence: int = 1
+    active: bool = True
+    settings: OrganizationSettings = OrganizationSettings()
+    version: int = 1

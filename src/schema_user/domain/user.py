@@ -1,0 +1,150 @@
+"""Users, and what is true of them after a change."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from schema_user.domain.contact import Contact
+from schema_user.domain.document import same
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from schema_user.domain.message import Message
+
+
+class UserState(enum.StrEnum):
+    """The state as a client sees it; locked hides active and inactive, which lie beneath it."""
+
+    ACTIVE = "USER_STATE_ACTIVE"
+    INACTIVE = "USER_STATE_INACTIVE"
+    LOCKED = "USER_STATE_LOCKED"
+    DELETED = "USER_STATE_DELETED"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user as it is stored.
+
+    ``sequence`` rises by one with each change that a client can see; ``version`` with every write, so that it can
+    guard the next one. ``revision`` is that of the schema which ``data`` passed. ``username_claim`` is the nonce of
+    the claim that reserves the username. ``messages`` are those this change wants sent; they are not read back, only
+    how many of them are ``pending``.
+    """
+
+    user_id: str
+    organization_id: str
+    schema_id: str
+    revision: int
+    data: dict[str, Any]
+    created_at: datetime
+    changed_at: datetime
+    sequence: int = 1
+    version: int = 1
+    active: bool = True
+    locked: bool = False
+    deleted: bool = False
+    contact: Contact = Contact()
+    username: str | None = None
+    username_claim: bytes | None = None
+    messages: tuple[Message, ...] = field(default=(), compare=False)
+    pending: int = field(default=0, compare=False)
+
+    @property
+    def usable(self) -> bool:
+        """Whether codes may be made for this user: active and not locked."""
+        return self.active and not self.locked and not self.deleted
+
+    @property
+    def state(self) -> UserState:
+        """The state as a client sees it."""
+        if self.deleted:
+            return UserState.DELETED
+        if self.locked:
+            return UserState.LOCKED
+        return UserState.ACTIVE if self.active else UserState.INACTIVE
+
+    def with_data(self, data: dict[str, Any], schema_id: str, revision: int) -> User:
+        """Give the user with validated data; equal data of the same revision leaves it as it is."""
+        if same(self.data, data):
+            data = self.data
+        return replace(self, data=data, schema_id=schema_id, revision=revision)
+
+
+class Transition(enum.StrEnum):
+    """A change of state that a caller asks for."""
+
+    DEACTIVATE = "deactivate"
+    REACTIVATE = "reactivate"
+    LOCK = "lock"
+    UNLOCK = "unlock"
+
+
+def moved(user: User, transition: Transition) -> User | None:
+    """Give the user in another state, codes dead if it is no longer usable; None if it is not in the state before."""
+    if transition in {Transition.DEACTIVATE, Transition.REACTIVATE}:
+        active = transition is Transition.REACTIVATE
+        if user.active is active:
+            return None
+        after = replace(user, active=active)
+    else:
+        locked = transition is Transition.LOCK
+        if user.locked is locked:
+            return None
+        after = replace(user, locked=locked)
+    return after if after.usable else replace(after, contact=after.contact.without_codes())
+
+
+def erased(user: User) -> User:
+    """Give what stays of a deleted user: the id, so that it is not used again, and the facts of when."""
+    return replace(
+        user, deleted=True, active=False, data={}, contact=Contact(), username=None, username_claim=None, messages=()
+    )
+
+
+def visibly_changed(before: User, after: User) -> bool:
+    """Whether a client could tell the two apart; codes and attempts are not seen.
+
+    ``with_data`` keeps the stored object for equal data, so identity tells whether the data changed.
+    """
+    return (
+        after.data is not before.data
+        or (after.schema_id, after.revision) != (before.schema_id, before.revision)
+        or after.username != before.username
+        or (after.active, after.locked, after.deleted) != (before.active, before.locked, before.deleted)
+        or _seen(after.contact) != _seen(before.contact)
+    )
+
+
+def _seen(contact: Contact) -> tuple[tuple[str, bool] | None, ...]:
+    return tuple(
+        None if address is None else (address.value, address.is_verified) for address in (contact.email, contact.phone)
+    )
+
+
+def advanced(before: User, after: User, now: datetime) -> User | None:
+    """Number a change: sequence and date rise if a client can see it, the version always. None: nothing to write.
+
+    ``changed_at`` never goes back, whatever the clock does.
+    """
+    if visibly_changed(before, after):
+        return replace(
+            after,
+            sequence=before.sequence + 1,
+            changed_at=max(now, before.changed_at),
+            version=before.version + 1,
+        )
+    if after.contact != before.contact or after.messages:
+        return replace(after, version=before.version + 1)
+    return None
+
+
+def preferred_language(data: dict[str, Any]) -> str | None:
+    """Find the user's language: the string at ``/profile/preferredLanguage``, else at ``/preferredLanguage``."""
+    profile = data.get("profile")
+    for place in (profile, data):
+        if isinstance(place, dict) and isinstance(found := place.get("preferredLanguage"), str):
+            return found
+    return None

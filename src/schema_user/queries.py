@@ -1,0 +1,265 @@
+"""Reads, each within what the caller may see."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from schema_user.domain.access import (
+    lacking,
+    reached_organization,
+    reached_schema,
+    reached_token,
+    reached_user,
+    require,
+    require_user,
+)
+from schema_user.domain.permission import Permission
+from schema_user.domain.search import AllOf, AnyOf, Is, Not, Text
+from schema_user.errors import Missing, Unmet, Violation
+from schema_user.store.tokens import within
+from schema_user.validation import gate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from schema_user.domain.caller import Caller, Token
+    from schema_user.domain.organization import Organization
+    from schema_user.domain.schema import UserSchema
+    from schema_user.domain.search import Page, Query
+    from schema_user.domain.user import User
+    from schema_user.store.connection import Document
+    from schema_user.store.search import Found
+    from schema_user.wiring import Wiring
+
+
+@dataclass(frozen=True, slots=True)
+class SeenUser:
+    """A user and the present name of its schema's type."""
+
+    user: User
+    schema_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a schema, and a document under it, are worth."""
+
+    violations: Sequence[Violation]
+    warnings: Sequence[Violation] = ()
+
+
+async def get_user(wiring: Wiring, caller: Caller, user_id: str) -> SeenUser:
+    """Give a user.
+
+    Raises:
+        Missing: if it is not there for the caller.
+        Denied: without ``user.read``, for another than the user itself.
+    """
+    user = reached_user(caller, await wiring.users.read(user_id), user_id)
+    require_user(caller, Permission.USER_READ, user)
+    return await _seen(wiring, user)
+
+
+async def _seen(wiring: Wiring, user: User) -> SeenUser:
+    schema = await wiring.schemas.head(user.schema_id)
+    return SeenUser(user, "" if schema is None else schema.type)
+
+
+async def validate_user(wiring: Wiring, caller: Caller, user_id: str, schema_id: str | None) -> Checked:
+    """Validate a user's stored data against the current revision of its schema, or of another.
+
+    Raises:
+        Missing, Denied: as for reading; another schema needs ``user.write``.
+        Unmet: if the schema is not known in the user's organization.
+    """
+    user = reached_user(caller, await wiring.users.read(user_id), user_id)
+    require(caller, Permission.USER_READ, user.organization_id)
+    wanted = schema_id or user.schema_id
+    if wanted != user.schema_id:
+        require(caller, Permission.USER_WRITE, user.organization_id)
+    schema = await wiring.schemas.head(wanted)
+    if schema is None or not schema.serves(user.organization_id):
+        violation = Violation("schemaId", "is not known in the user's organization", "schemaUnknown")
+        raise Unmet("SCHEMA_UNKNOWN", "the user schema is not known in the user's organization", [violation])
+    return Checked(await wiring.violations(schema, user.data))
+
+
+async def get_user_schema(wiring: Wiring, caller: Caller, user_id: str) -> UserSchema:
+    """Give the schema of a user, for forms.
+
+    Raises:
+        Missing, Denied: as for reading the user.
+    """
+    user = reached_user(caller, await wiring.users.read(user_id), user_id)
+    require_user(caller, Permission.USER_READ, user)
+    schema = await wiring.schemas.head(user.schema_id)
+    if schema is None:
+        raise Missing("SCHEMA_NOT_FOUND", "user schema not found")
+    return schema
+
+
+def _binding(caller: Caller, kind: str, query: Query) -> str:
+    return f"{kind}|{caller.token_id}|{caller.acting or ''}|{hashlib.sha256(repr(query).encode()).hexdigest()}"
+
+
+async def search_users(wiring: Wiring, caller: Caller, query: Query, page: Page) -> tuple[Found[User], dict[str, str]]:
+    """Search the users of every organization where the caller holds ``user.read``.
+
+    The second value names the types of the schemas that the result speaks of, by their ids.
+
+    Raises:
+        Denied: if the caller holds ``user.read`` nowhere.
+    """
+    organizations = _searchable(caller, Permission.USER_READ)
+    scope: Document = {"deleted": False}
+    if organizations is not None:
+        scope["organization_id"] = {"$in": sorted(organizations)}
+    binding = _binding(caller, "users", query)
+    found = await wiring.users.search(scope, await _without_types(wiring, query), page, binding)
+    heads = {user.schema_id: await wiring.schemas.head(user.schema_id) for user in found.items}
+    return found, {schema_id: head.type for schema_id, head in heads.items() if head is not None}
+
+
+def _searchable(caller: Caller, permission: Permission) -> frozenset[str] | None:
+    organizations = caller.organizations(permission)
+    if organizations is not None and not organizations:
+        raise lacking(permission)
+    return organizations
+
+
+async def _without_types(wiring: Wiring, query: Query) -> Query:
+    """Put the ids of schemas in the place of their types, which users do not carry."""
+    match query:
+        case Text("schema_type", value, method):
+            ids = await wiring.schemas.ids_of(Text("type", value, method))
+            return AnyOf(tuple(Is("schema_id", schema_id) for schema_id in ids))
+        case AnyOf(queries):
+            return AnyOf(tuple([await _without_types(wiring, each) for each in queries]))
+        case AllOf(queries):
+            return AllOf(tuple([await _without_types(wiring, each) for each in queries]))
+        case Not(inner):
+            return Not(await _without_types(wiring, inner))
+        case _:
+            return query
+
+
+async def get_schema(wiring: Wiring, caller: Caller, schema_id: str, revision: int | None = None) -> UserSchema:
+    """Give a schema, as it is or (with ``revision``) as it was.
+
+    Raises:
+        Missing: if it is not there for the caller, or never had this revision.
+        Denied: without ``userschema.read``.
+    """
+    schema = await _readable_schema(wiring, caller, schema_id)
+    if revision is None:
+        return schema
+    found = await wiring.schemas.revision(schema, revision)
+    if found is None:
+        raise Missing("REVISION_NOT_FOUND", "the user schema has no such revision")
+    return found
+
+
+async def _readable_schema(wiring: Wiring, caller: Caller, schema_id: str) -> UserSchema:
+    schema = reached_schema(caller, await wiring.schemas.find(schema_id), schema_id)
+    if schema.organization_id is None:
+        # The instance's schemas serve every organization, so whoever reads schemas in one reads them too.
+        if not _reads_schemas(caller):
+            raise lacking(Permission.USERSCHEMA_READ)
+    else:
+        require(caller, Permission.USERSCHEMA_READ, schema.organization_id)
+    return schema
+
+
+def _reads_schemas(caller: Caller) -> bool:
+    organizations = caller.organizations(Permission.USERSCHEMA_READ)
+    return organizations is None or bool(organizations)
+
+
+async def list_revisions(wiring: Wiring, caller: Caller, schema_id: str) -> list[tuple[int, Any]]:
+    """List a schema's revisions and when each became current, the newest first.
+
+    Raises:
+        Missing, Denied: as for reading it.
+    """
+    return await wiring.schemas.revisions(await _readable_schema(wiring, caller, schema_id))
+
+
+async def search_schemas(wiring: Wiring, caller: Caller, query: Query, page: Page) -> Found[UserSchema]:
+    """Search the instance's schemas and those of every organization where the caller holds ``userschema.read``.
+
+    Raises:
+        Denied: if it holds that nowhere.
+    """
+    organizations = _searchable(caller, Permission.USERSCHEMA_READ)
+    scope: Document = {"deleted": False}
+    if organizations is not None:
+        scope["organization_id"] = {"$in": [None, *sorted(organizations)]}
+    return await wiring.schemas.search(scope, query, page, _binding(caller, "schemas", query))
+
+
+async def check_schema(wiring: Wiring, caller: Caller, document: object, data: dict[str, Any] | None) -> Checked:
+    """Put a JSON Schema through the gate, and a document through the schema; nothing is stored.
+
+    Raises:
+        Denied: without ``userschema.read`` anywhere.
+    """
+    if not _reads_schemas(caller):
+        raise lacking(Permission.USERSCHEMA_READ)
+    findings = gate.check(document, max_bytes=wiring.settings.schema_max_bytes)
+    if findings.violations or data is None:
+        return Checked(findings.violations, findings.warnings)
+    validator = wiring.validators.compile(document, findings.dialect)
+    return Checked(validator.violations(data), findings.warnings)
+
+
+async def get_organization(wiring: Wiring, caller: Caller, organization_id: str) -> Organization:
+    """Give an organization.
+
+    Raises:
+        Missing: if it is not there for the caller.
+        Denied: without ``org.read``.
+    """
+    found = await wiring.organizations.find(organization_id)
+    reached_organization(caller, organization_id, exists=found is not None)
+    require(caller, Permission.ORG_READ, organization_id)
+    if found is None:
+        raise Missing("ORGANIZATION_NOT_FOUND", "organization not found")
+    return found
+
+
+async def search_organizations(wiring: Wiring, caller: Caller, query: Query, page: Page) -> Found[Organization]:
+    """Search the organizations where the caller holds ``org.read``.
+
+    Raises:
+        Denied: if it holds that nowhere.
+    """
+    organizations = _searchable(caller, Permission.ORG_READ)
+    scope: Document = {"deleted": False}
+    if organizations is not None:
+        scope["_id"] = {"$in": sorted(organizations)}
+    return await wiring.organizations.search(scope, query, page, _binding(caller, "organizations", query))
+
+
+async def get_token(wiring: Wiring, caller: Caller, token_id: str) -> Token:
+    """Give a token, without its secret.
+
+    Raises:
+        Missing: if it reaches beyond the caller.
+        Denied: without ``token.read`` wherever the token reaches.
+    """
+    token = reached_token(caller, await wiring.tokens.find(token_id))
+    if not all(caller.may(Permission.TOKEN_READ, organization) for organization in token.organizations):
+        raise lacking(Permission.TOKEN_READ)
+    return token
+
+
+async def search_tokens(wiring: Wiring, caller: Caller, query: Query, page: Page) -> Found[Token]:
+    """Search the tokens that reach nothing beyond where the caller holds ``token.read``.
+
+    Raises:
+        Denied: if it holds that nowhere.
+    """
+    scope = within(_searchable(caller, Permission.TOKEN_READ))
+    return await wiring.tokens.search(scope, query, page, _binding(caller, "tokens", query))

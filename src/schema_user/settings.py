@@ -1,0 +1,238 @@
+"""The settings, read once from the environment and never changed afterwards.
+
+Every variable begins with ``SCHEMA_USER_``. A secret may be given as a file instead, by the same name with
+``_FILE`` at its end. All mistakes are reported at once, so that a deployment is mended in one round.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+from schema_user.domain.duration import parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+T = TypeVar("T")
+
+PREFIX = "SCHEMA_USER_"
+SECRETS = ("MONGODB_URI", "BOOTSTRAP_TOKEN", "SECRET_KEY", "SMTP_URL")
+SECRET_MIN_CHARACTERS = 32
+
+
+class SettingsError(Exception):
+    """One or more settings are wrong; each line of the text names one."""
+
+    def __init__(self, problems: list[str]) -> None:
+        """Keep the sentences, one for each setting that is wrong."""
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a deployment can choose. Sizes are in bytes, times are ``timedelta``."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    processes: int = 1
+    data_dir: Path = Path("var")
+    mongodb_uri: str | None = field(default=None, repr=False)
+    mongodb_driver: str = "pymongo"
+    mongodb_timeout: timedelta = timedelta(seconds=5)
+    validator: str = "rust"
+    validator_cache_bytes: int = 256 * 1024 * 1024
+    bootstrap_token: str | None = field(default=None, repr=False)
+    secret_keys: tuple[str, ...] = field(default=(), repr=False)
+    public_url: str = ""
+    smtp_url: str | None = field(default=None, repr=False)
+    mail_from: str = "schema-user <no-reply@localhost>"
+    body_max_bytes: int = 1024 * 1024
+    body_max_depth: int = 64
+    schema_max_bytes: int = 256 * 1024
+    email_code_ttl: timedelta = timedelta(hours=1)
+    phone_code_ttl: timedelta = timedelta(minutes=10)
+    code_length: int = 6
+    code_attempts: int = 5
+    default_phone_region: str | None = None
+    url_template_hosts: tuple[str, ...] = ()
+    worker: bool = True
+    log_level: str = "INFO"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the database is the local one that the server starts itself."""
+        return self.mongodb_uri is None
+
+
+class _Reader:
+    """Takes values out of one environment and collects what is wrong with them."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = environment
+        self.problems: list[str] = []
+
+    def raw(self, name: str) -> str | None:
+        """Give the value of a setting, from its file if it is a secret given so; empty means unset."""
+        key = PREFIX + name
+        value = self.environment.get(key, "").strip() or None
+        path = self.environment.get(key + "_FILE", "").strip() if name in SECRETS else ""
+        if not path:
+            return value
+        if value is not None:
+            self.problems.append(f"{key} and {key}_FILE are both set: choose one.")
+        try:
+            return Path(path).read_text(encoding="utf-8").strip() or None
+        except (OSError, UnicodeDecodeError) as error:
+            self.problems.append(f"{key}_FILE cannot be read: {type(error).__name__}.")
+            return None
+
+    def take(self, name: str, default: T, parse: Callable[[str], T], rule: str) -> T:
+        """Parse one setting; ``parse`` raises ValueError for a value that breaks ``rule``."""
+        value = self.raw(name)
+        if value is None:
+            return default
+        try:
+            return parse(value)
+        except ValueError:
+            self.problems.append(f"{PREFIX}{name} must be {rule}.")
+            return default
+
+
+def _number(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        number = int(text)
+        if not low <= number <= high:
+            raise ValueError
+        return number
+
+    return parse
+
+
+def _span(low: timedelta, high: timedelta) -> Callable[[str], timedelta]:
+    def parse(text: str) -> timedelta:
+        span = parse_duration(text)
+        if not low <= span <= high:
+            raise ValueError
+        return span
+
+    return parse
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError
+        return text
+
+    return parse
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        parts = urlsplit(text)
+        if parts.scheme not in schemes or not parts.hostname:
+            raise ValueError
+        return text
+
+    return parse
+
+
+def _region(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z]{2}", text):
+        raise ValueError
+    return text.upper()
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    return tuple(host.strip().lower() for host in text.split(",") if host.strip())
+
+
+def _token(text: str) -> str:
+    if len(text) < SECRET_MIN_CHARACTERS or not re.fullmatch(r"[!-~]+", text):
+        raise ValueError
+    return text
+
+
+def _secret_keys(text: str) -> tuple[str, ...]:
+    keys = tuple(key.strip() for key in text.split(",") if key.strip())
+    if not keys or any(len(key) < SECRET_MIN_CHARACTERS for key in keys):
+        raise ValueError
+    return keys
+
+
+def _truth(text: str) -> bool:
+    return {"true": True, "1": True, "false": False, "0": False}[_choice("true", "1", "false", "0")(text.lower())]
+
+
+_SECOND, _YEAR = timedelta(seconds=1), timedelta(days=366)
+_MEBIBYTE = 1024 * 1024
+_DURATION = "a duration such as 90s, 10m or 1h"
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings out of an environment (by default the process's own).
+
+    Raises:
+        SettingsError: with every setting that is wrong.
+    """
+    take = (reader := _Reader(os.environ if environment is None else environment)).take
+    base = Settings()
+    host = take("HOST", base.host, str, "a host name or address")
+    port = take("PORT", base.port, _number(1, 65535), "a port between 1 and 65535")
+    shown = f"[{host}]" if ":" in host else host
+    settings = Settings(
+        host=host,
+        port=port,
+        processes=take("PROCESSES", base.processes, _number(1, 64), "a number between 1 and 64"),
+        data_dir=take("DATA_DIR", base.data_dir, Path, "a directory").absolute(),
+        mongodb_uri=take("MONGODB_URI", None, _url("mongodb", "mongodb+srv"), "a mongodb:// or mongodb+srv:// URI"),
+        mongodb_driver=take("MONGODB_DRIVER", base.mongodb_driver, _choice("pymongo", "motor"), "pymongo or motor"),
+        mongodb_timeout=take(
+            "MONGODB_TIMEOUT", base.mongodb_timeout, _span(_SECOND, 60 * _SECOND), "between 1s and 60s"
+        ),
+        validator=take("VALIDATOR", base.validator, _choice("rust"), "rust, the only engine so far"),
+        validator_cache_bytes=take(
+            "VALIDATOR_CACHE_BYTES",
+            base.validator_cache_bytes,
+            _number(_MEBIBYTE, 2**40),
+            "a number of bytes, 1048576 at least",
+        ),
+        bootstrap_token=take("BOOTSTRAP_TOKEN", None, _token, f"{SECRET_MIN_CHARACTERS} printable characters or more"),
+        secret_keys=take(
+            "SECRET_KEY", (), _secret_keys, f"keys of {SECRET_MIN_CHARACTERS} characters or more, the new one first"
+        ),
+        public_url=take(
+            "PUBLIC_URL", f"http://{shown}:{port}", _url("http", "https"), "an http:// or https:// URL"
+        ).rstrip("/"),
+        smtp_url=take("SMTP_URL", None, _url("smtp", "smtps"), "an smtp:// or smtps:// URL"),
+        mail_from=take("MAIL_FROM", base.mail_from, str, "an address"),
+        body_max_bytes=take(
+            "BODY_MAX_BYTES", base.body_max_bytes, _number(1024, 8 * _MEBIBYTE), "between 1024 and 8388608"
+        ),
+        body_max_depth=take("BODY_MAX_DEPTH", base.body_max_depth, _number(8, 64), "between 8 and 64"),
+        schema_max_bytes=take(
+            "SCHEMA_MAX_BYTES", base.schema_max_bytes, _number(1024, _MEBIBYTE), "between 1024 and 1048576"
+        ),
+        email_code_ttl=take("EMAIL_CODE_TTL", base.email_code_ttl, _span(_SECOND, _YEAR), _DURATION),
+        phone_code_ttl=take("PHONE_CODE_TTL", base.phone_code_ttl, _span(_SECOND, _YEAR), _DURATION),
+        code_length=take("CODE_LENGTH", base.code_length, _number(6, 20), "between 6 and 20"),
+        code_attempts=take("CODE_ATTEMPTS", base.code_attempts, _number(1, 20), "between 1 and 20"),
+        default_phone_region=take("DEFAULT_PHONE_REGION", None, _region, "a two-letter region such as CH"),
+        url_template_hosts=take("URL_TEMPLATE_HOSTS", (), _hosts, "host names, separated by commas"),
+        worker=take("WORKER", base.worker, _truth, "true or false"),
+        log_level=take(
+            "LOG_LEVEL", base.log_level, _choice("DEBUG", "INFO", "WARNING", "ERROR"), "DEBUG, INFO, WARNING or ERROR"
+        ),
+    )
+    if not settings.embedded and not settings.secret_keys:
+        reader.problems.append(f"{PREFIX}SECRET_KEY is required with {PREFIX}MONGODB_URI.")
+    if reader.problems:
+        raise SettingsError(reader.problems)
+    return settings

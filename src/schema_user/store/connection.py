@@ -1,0 +1,248 @@
+"""The only module that knows a driver: PyMongo's async API, or Motor, whose successor it is.
+
+Writes are acknowledged by a majority and journaled, whatever the URI says. A driver's error leaves here as one of
+ours: what can pass by itself is ``Unavailable``, a duplicate key is ``DuplicateKey``, anything else is a bug and
+stays as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from bson.codec_options import CodecOptions, TypeDecoder, TypeRegistry
+from bson.int64 import Int64
+from pymongo import AsyncMongoClient, ReturnDocument
+from pymongo.errors import (
+    ConfigurationError,
+    ConnectionFailure,
+    DuplicateKeyError,
+    ExecutionTimeout,
+    NotPrimaryError,
+    PyMongoError,
+    WTimeoutError,
+)
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from schema_user.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from datetime import timedelta
+
+log = logging.getLogger(__name__)
+
+Document = dict[str, Any]
+Pipeline = list[dict[str, Any]]
+
+RETRY_AFTER: Final = 2
+"""Seconds after which a client may come again when the database has no primary: an election takes that long."""
+
+_DEFAULT_DATABASE: Final = "schema_user"
+_TRANSIENT_LABELS: Final = ("RetryableWriteError", "TransientTransactionError")
+_TRANSIENT_CODES: Final = frozenset(
+    {6, 7, 50, 64, 89, 91, 133, 189, 262, 9001, 10058, 10107, 11600, 11602, 13435, 13436}
+)
+"""Server codes for: not reachable, time limit, write concern not met in time, shutting down, no primary."""
+
+
+class DuplicateKey(Exception):
+    """A document with this ``_id`` or unique value is there already; ``pattern`` names the fields of the index."""
+
+    def __init__(self, pattern: frozenset[str]) -> None:
+        """Keep the fields of the index that refused."""
+        super().__init__(f"duplicate key on {', '.join(sorted(pattern))}")
+        self.pattern = pattern
+
+
+class _PlainInt(TypeDecoder):
+    """Gives 64-bit integers as plain ``int``: neither msgspec nor the validators take a subclass."""
+
+    bson_type = Int64
+
+    def transform_bson(self, value: int) -> int:
+        """Drop the subclass."""
+        return int(value)
+
+
+_CODEC: Final = CodecOptions[Document](tz_aware=True, type_registry=TypeRegistry([_PlainInt()]))
+
+
+def _unavailable(error: PyMongoError) -> Unavailable:
+    """Say that the database cannot take it now; the driver's text goes to the log, as it may name hosts."""
+    log.warning("database unavailable: %s: %s", type(error).__name__, error)
+    return Unavailable(
+        "DATABASE_UNAVAILABLE", "the database has no primary or does not answer in time", retry_after=RETRY_AFTER
+    )
+
+
+def _passes(error: PyMongoError) -> bool:
+    if isinstance(error, (ConnectionFailure, NotPrimaryError, ExecutionTimeout, WTimeoutError)) or error.timeout:
+        return True
+    code = getattr(error, "code", None)
+    return code in _TRANSIENT_CODES or any(error.has_error_label(label) for label in _TRANSIENT_LABELS)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except DuplicateKeyError as error:
+        raise DuplicateKey(frozenset((error.details or {}).get("keyPattern", {}))) from error
+    except PyMongoError as error:
+        if _passes(error):
+            raise _unavailable(error) from error
+        raise
+
+
+class Collection:
+    """The verbs of a collection that the stores use, the same for both drivers.
+
+    ``read`` options: updates read what the primary has (the guard of the write finds out the rest); answers to
+    readers come through ``durable()``, which shows only what a majority holds.
+    """
+
+    def __init__(self, raw: Any) -> None:
+        """Wrap a driver's collection."""
+        self._raw = raw
+
+    def durable(self) -> Collection:
+        """Give the collection as readers must see it: nothing that a failover could take back."""
+        return Collection(self._raw.with_options(read_concern=ReadConcern("majority")))
+
+    async def find_one(self, where: Document, fields: Mapping[str, int] | None = None) -> Document | None:
+        """Find one document, or None."""
+        with _translated():
+            found: Document | None = await self._raw.find_one(where, fields)
+            return found
+
+    async def find(self, where: Document, fields: Mapping[str, int] | None = None, **options: Any) -> list[Document]:
+        """Find documents; ``options`` are the driver's ``sort``, ``skip``, ``limit`` and ``hint``."""
+        with _translated():
+            found: list[Document] = await self._raw.find(where, fields, **options).to_list(None)
+            return found
+
+    async def aggregate(self, pipeline: Pipeline) -> list[Document]:
+        """Run an aggregation and give its documents."""
+        with _translated():
+            cursor = self._raw.aggregate(pipeline)
+            if inspect.isawaitable(cursor):
+                cursor = await cursor
+            found: list[Document] = await cursor.to_list(None)
+            return found
+
+    async def count(self, where: Document, limit: int = 0) -> int:
+        """Count documents exactly, but no more than ``limit`` if one is given."""
+        with _translated():
+            counted: int = await self._raw.count_documents(where, **({"limit": limit} if limit else {}))
+            return counted
+
+    async def insert(self, document: Document) -> None:
+        """Insert a document.
+
+        Raises:
+            DuplicateKey: for an ``_id`` or unique value that is there.
+        """
+        with _translated():
+            await self._raw.insert_one(document)
+
+    async def update(self, where: Document, change: Document | Pipeline, *, upsert: bool = False) -> bool:
+        """Change one document; whether one was there (or, with ``upsert``, was made)."""
+        with _translated():
+            result = await self._raw.update_one(where, change, upsert=upsert)
+            return bool(result.matched_count or result.upserted_id is not None)
+
+    async def update_all(self, where: Document, change: Document) -> int:
+        """Change every document that matches; how many did."""
+        with _translated():
+            return int((await self._raw.update_many(where, change)).matched_count)
+
+    async def take(self, where: Document, change: Document, sort: Sequence[tuple[str, int]]) -> Document | None:
+        """Change the first document that matches and give it as it is afterwards."""
+        with _translated():
+            found: Document | None = await self._raw.find_one_and_update(
+                where, change, sort=list(sort), return_document=ReturnDocument.AFTER
+            )
+            return found
+
+    async def delete(self, where: Document) -> bool:
+        """Delete one document; whether one was there."""
+        with _translated():
+            return bool((await self._raw.delete_one(where)).deleted_count)
+
+    async def ensure_index(self, keys: Sequence[tuple[str, int]], **options: Any) -> None:
+        """Make an index if it is not there."""
+        with _translated():
+            await self._raw.create_index(list(keys), **options)
+
+
+class Database:
+    """A connection to one database; made inside the event loop that uses it."""
+
+    def __init__(self, uri: str, driver: str = "pymongo", timeout: timedelta | None = None) -> None:
+        """Connect lazily: the first call finds out whether the server is there.
+
+        ``timeout`` bounds each call as a whole: choosing a server, sending, waiting, and the driver's retry.
+        """
+        milliseconds = int(timeout.total_seconds() * 1000) if timeout else 5000
+        options: dict[str, Any] = {
+            "w": "majority",
+            "journal": True,
+            "retryWrites": True,
+            "retryReads": True,
+            "timeoutMS": milliseconds,
+            "serverSelectionTimeoutMS": milliseconds,
+            "appname": "schema-user",
+        }
+        if driver == "motor":
+            from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415 -- an optional dependency
+
+            self._client: Any = AsyncIOMotorClient(uri, **options)
+        else:
+            self._client = AsyncMongoClient(uri, **options)
+        try:
+            name = self._client.get_default_database().name
+        except ConfigurationError:
+            name = _DEFAULT_DATABASE
+        self._raw = self._client.get_database(
+            name, codec_options=_CODEC, write_concern=WriteConcern("majority", j=True)
+        )
+
+    def collection(self, name: str) -> Collection:
+        """Give a collection by its name."""
+        return Collection(self._raw.get_collection(name))
+
+    async def ping(self) -> None:
+        """Find out whether a primary answers.
+
+        Raises:
+            Unavailable: if none does in time.
+        """
+        with _translated():
+            hello = await self._raw.command("hello")
+        if not hello.get("isWritablePrimary"):
+            raise Unavailable("DATABASE_UNAVAILABLE", "the database has no primary", retry_after=RETRY_AFTER)
+
+    async def drop(self) -> None:
+        """Drop the whole database; tests do."""
+        with _translated():
+            await self._client.drop_database(self._raw.name)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        closing = self._client.close()
+        if inspect.isawaitable(closing):
+            await closing
+
+
+@contextlib.asynccontextmanager
+async def connected(uri: str, driver: str, timeout: timedelta | None = None) -> AsyncIterator[Database]:  # noqa: ASYNC109 -- the driver's own, for each call
+    """Connect for as long as the block lasts."""
+    database = Database(uri, driver, timeout)
+    try:
+        yield database
+    finally:
+        await database.close()

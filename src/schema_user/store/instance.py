@@ -1,0 +1,56 @@
+"""What the database holds once for the whole instance: its id, the key of the claims, whether it was bootstrapped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from schema_user.store.connection import DuplicateKey
+
+if TYPE_CHECKING:
+    from schema_user.domain.keyring import Keyring
+    from schema_user.store.connection import Database
+
+_CLAIM_CONTEXT: Final = "claim key"
+
+
+class InstanceStore:
+    """The collection ``instance``."""
+
+    def __init__(self, database: Database, keyring: Keyring) -> None:
+        """Use a database; the keyring wraps the claim key, which itself never changes."""
+        self._facts = database.collection("instance")
+        self._keyring = keyring
+
+    async def once(self, name: str, value: str | bytes) -> str | bytes:
+        """Store a fact unless it is there; the first one stays, whoever races, and is given to all."""
+        try:
+            await self._facts.insert({"_id": name, "value": value})
+        except DuplicateKey:
+            found = await self._facts.find_one({"_id": name})
+            return value if found is None else found["value"]
+        return value
+
+    async def known(self, name: str) -> bool:
+        """Whether a fact is there."""
+        return await self._facts.find_one({"_id": name}, {"_id": 1}) is not None
+
+    async def first(self, name: str) -> bool:
+        """Whether this call is the first ever to ask for ``name``; what must happen once hangs on it."""
+        try:
+            await self._facts.insert({"_id": name})
+        except DuplicateKey:
+            return False
+        return True
+
+    async def forget(self, name: str) -> None:
+        """Take a fact back, as when what hung on it failed."""
+        await self._facts.delete({"_id": name})
+
+    async def claim_key(self, fresh: bytes) -> bytes:
+        """Give the key of the claims, made of ``fresh`` bytes at the first start.
+
+        Raises:
+            SealError: if it was sealed under a secret that is not set any more.
+        """
+        sealed = await self.once("claim_key", self._keyring.seal(fresh, _CLAIM_CONTEXT))
+        return self._keyring.open(bytes(sealed) if isinstance(sealed, bytes) else sealed.encode(), _CLAIM_CONTEXT)

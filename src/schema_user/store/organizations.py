@@ -1,0 +1,141 @@
+"""Organizations in MongoDB."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import fields
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from schema_user.domain.organization import Organization, OrganizationSettings
+from schema_user.store.connection import DuplicateKey
+from schema_user.store.search import SearchStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from schema_user.domain.keyring import Keyring
+    from schema_user.store.connection import Database, Document
+
+KNOWN_TTL: Final = 2.0
+"""Seconds for which an organization may be used without asking; its deactivation holds everywhere within five."""
+
+_KEPT: Final = 10_000
+_SPANS: Final = ("email_code_ttl", "phone_code_ttl")
+
+
+def _settings_document(settings: OrganizationSettings) -> Document:
+    document: Document = {}
+    for each in fields(settings):
+        value = getattr(settings, each.name)
+        if isinstance(value, timedelta):
+            value = value.total_seconds()
+        if value is not None:
+            document[each.name] = list(value) if isinstance(value, tuple) else value
+    return document
+
+
+def _settings(document: Document) -> OrganizationSettings:
+    values = dict(document)
+    for name in _SPANS:
+        if name in values:
+            values[name] = timedelta(seconds=values[name])
+    if "url_template_hosts" in values:
+        values["url_template_hosts"] = tuple(values["url_template_hosts"])
+    return OrganizationSettings(**values)
+
+
+def _to_document(organization: Organization) -> Document:
+    return {
+        "_id": organization.organization_id,
+        "name": organization.name,
+        "created_at": organization.created_at,
+        "changed_at": organization.changed_at,
+        "sequence": organization.sequence,
+        "version": organization.version,
+        "active": organization.active,
+        "state": "active" if organization.active else "inactive",
+        "settings": _settings_document(organization.settings),
+        "deleted": False,
+    }
+
+
+def _from_document(document: Document) -> Organization:
+    return Organization(
+        organization_id=document["_id"],
+        name=document["name"],
+        created_at=document["created_at"],
+        changed_at=document["changed_at"],
+        sequence=document["sequence"],
+        active=document["active"],
+        settings=_settings(document["settings"]),
+        version=document["version"],
+    )
+
+
+class OrganizationStore(SearchStore[Organization]):
+    """The collection ``organizations``."""
+
+    fields = {  # noqa: RUF012 -- declared a ClassVar by the base
+        "id": "_id",
+        "name": "name",
+        "state": "state",
+        "creation_date": "created_at",
+        "change_date": "changed_at",
+    }
+
+    def __init__(self, database: Database, keyring: Keyring, clock: Callable[[], float] = time.monotonic) -> None:
+        """Use a database; ``clock`` is monotonic, in seconds."""
+        self._organizations = database.collection("organizations")
+        self._clock = clock
+        self._cache: dict[str, tuple[float, Organization | None]] = {}
+        super().__init__(self._organizations.durable(), keyring, _from_document)
+
+    async def known(self, organization_id: str) -> Organization | None:
+        """Find an organization, at most ``KNOWN_TTL`` seconds old; what every request uses."""
+        cached = self._cache.get(organization_id)
+        if cached is not None and self._clock() - cached[0] < KNOWN_TTL:
+            return cached[1]
+        asked_at = self._clock()
+        found = await self.find(organization_id)
+        if len(self._cache) >= _KEPT:
+            self._cache.clear()
+        self._cache[organization_id] = (asked_at, found)
+        return found
+
+    async def find(self, organization_id: str) -> Organization | None:
+        """Find an organization as the primary has it."""
+        document = await self._organizations.find_one({"_id": organization_id, "deleted": False})
+        return None if document is None else _from_document(document)
+
+    async def exists(self, organization_id: str) -> bool:
+        """Whether the id was ever used."""
+        return await self._organizations.find_one({"_id": organization_id}, {"_id": 1}) is not None
+
+    async def insert(self, organization: Organization) -> bool:
+        """Store a new organization; False if the id was used before."""
+        try:
+            await self._organizations.insert(_to_document(organization))
+        except DuplicateKey:
+            return False
+        self._cache.pop(organization.organization_id, None)
+        return True
+
+    async def replace(self, before: Organization, after: Organization) -> bool:
+        """Store a change; False if the organization moved on since it was read."""
+        change = _to_document(after)
+        change.pop("_id")
+        won = await self._organizations.update(
+            {"_id": before.organization_id, "version": before.version}, {"$set": change}
+        )
+        self._cache.pop(before.organization_id, None)
+        return won
+
+    async def erase(self, before: Organization) -> bool:
+        """Leave only a mark of a deleted organization, so that its id is not used again; False if it moved on."""
+        won = await self._organizations.update(
+            {"_id": before.organization_id, "version": before.version},
+            {"$set": {"deleted": True, "active": False, "state": "deleted", "version": before.version + 1, "name": ""}},
+        )
+        self._cache.pop(before.organization_id, None)
+        return won

@@ -1,0 +1,189 @@
+"""Messages that wait to be sent.
+
+A message is born inside its user's document, in the one write that caused it. ``relay`` moves it here under an id
+made from that write, so that a crash at any step finds the same message again rather than a second one; ``claim``
+leases it to a worker; ``settle`` empties it once it is sent or dead. The emptied record stays until the user's
+document no longer names the message, so that a relay that comes late cannot bring it back to life.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from schema_user.domain.contact import Channel
+from schema_user.domain.keyring import SealError
+from schema_user.domain.message import Message
+from schema_user.store.connection import Document, DuplicateKey
+
+if TYPE_CHECKING:
+    from collections.abc import Collection as Bunch
+
+    from schema_user.domain.keyring import Keyring
+    from schema_user.store.connection import Database
+
+_KEPT_TTL: Final = timedelta(days=30)
+"""How long the emptied record of a message stays for support."""
+
+
+class _Secret(msgspec.Struct, omit_defaults=True):
+    """The part of a message that only a worker may read."""
+
+    recipient: str
+    code: str | None = None
+    code_digest: bytes | None = None
+    expires_at: datetime | None = None
+    url: str | None = None
+    other: str | None = None
+    language: str | None = None
+
+
+_SECRET: Final = msgspec.json.Decoder(_Secret)
+
+
+def _context(message_id: str) -> str:
+    return f"message|{message_id}"
+
+
+def message_document(message: Message, keyring: Keyring) -> Document:
+    """Write a message down, with everything that tells whom or what sealed."""
+    secret = _Secret(
+        message.recipient,
+        message.code,
+        message.code_digest,
+        message.expires_at,
+        message.url,
+        message.other,
+        message.language,
+    )
+    return {
+        "id": message.message_id,
+        "kind": message.kind,
+        "channel": message.channel.value,
+        "user_id": message.user_id,
+        "organization_id": message.organization_id,
+        "created_at": message.created_at,
+        "sealed": keyring.seal(msgspec.json.encode(secret), _context(message.message_id)),
+    }
+
+
+class OutboxStore:
+    """The collection ``outbox``, and the pending messages in ``users``."""
+
+    def __init__(self, database: Database, keyring: Keyring) -> None:
+        """Use a database; the keyring opens what the users' writes sealed."""
+        self._users = database.collection("users")
+        self._outbox = database.collection("outbox")
+        self._keyring = keyring
+
+    async def prepare(self) -> None:
+        """Make the indexes: one to claim by, one that lets emptied records go."""
+        await self._outbox.ensure_index([("state", 1), ("channel", 1), ("next_at", 1)])
+        await self._outbox.ensure_index([("user_id", 1)])
+        await self._outbox.ensure_index(
+            [("done_at", 1)],
+            expireAfterSeconds=int(_KEPT_TTL.total_seconds()),
+            partialFilterExpression={"relayed": True},
+        )
+
+    async def relay(self, limit: int = 100) -> int:
+        """Move pending messages out of the users' documents; how many users had some."""
+        users = await self._users.find(
+            {"pending_since": {"$exists": True}}, {"pending": 1}, sort=[("pending_since", 1)], limit=limit
+        )
+        for user in users:
+            for pending in user.get("pending", ()):
+                await self._accept(pending)
+            await self._clear(user["_id"], [pending["id"] for pending in user.get("pending", ())])
+        return len(users)
+
+    async def _accept(self, pending: Document) -> None:
+        record = {name: value for name, value in pending.items() if name != "id"}
+        record |= {"_id": pending["id"], "state": "pending", "tries": 0, "next_at": pending["created_at"]}
+        try:
+            await self._outbox.insert(record | {"relayed": False})
+        except DuplicateKey:
+            return
+
+    async def _clear(self, user_id: str, ids: list[str]) -> None:
+        rest = {"$filter": {"input": "$pending", "cond": {"$not": [{"$in": ["$$this.id", ids]}]}}}
+        empty = {"$eq": [{"$size": "$pending"}, 0]}
+        # An update pipeline, so that a message pushed meanwhile is neither lost nor forgotten by the index.
+        await self._users.update(
+            {"_id": user_id, "pending": {"$exists": True}},
+            [
+                {"$set": {"pending": rest}},
+                {
+                    "$set": {
+                        "pending_since": {"$cond": [empty, "$$REMOVE", "$pending_since"]},
+                        "pending": {"$cond": [empty, "$$REMOVE", "$pending"]},
+                    }
+                },
+            ],
+        )
+        await self._outbox.update_all({"_id": {"$in": ids}}, {"$set": {"relayed": True}})
+
+    async def claim(
+        self, channels: Bunch[Channel], now: datetime, lease: timedelta, worker: str
+    ) -> tuple[Document, Message | None] | None:
+        """Lease the next message that is due; None if none is.
+
+        The record comes with the message it holds, or with None if no key that is set opens it.
+        """
+        record = await self._outbox.take(
+            {"state": "pending", "channel": {"$in": [channel.value for channel in channels]}, "next_at": {"$lte": now}},
+            {"$set": {"next_at": now + lease, "leased_by": worker}, "$inc": {"tries": 1}},
+            [("next_at", 1)],
+        )
+        return None if record is None else (record, self._open(record))
+
+    def _open(self, record: Document) -> Message | None:
+        try:
+            plain = self._keyring.open(record["sealed"], _context(record["_id"]))
+        except SealError:
+            return None
+        secret = _SECRET.decode(plain)
+        return Message(
+            message_id=record["_id"],
+            kind=record["kind"],
+            channel=Channel(record["channel"]),
+            user_id=record["user_id"],
+            organization_id=record["organization_id"],
+            created_at=record["created_at"],
+            recipient=secret.recipient,
+            language=secret.language,
+            code=secret.code,
+            code_digest=secret.code_digest,
+            expires_at=secret.expires_at,
+            url=secret.url,
+            other=secret.other,
+        )
+
+    async def settle(self, record: Document, state: str, now: datetime) -> None:
+        """End a leased message as ``sent`` or ``dropped``, and erase what was sealed."""
+        await self._outbox.update(
+            {"_id": record["_id"], "leased_by": record["leased_by"], "tries": record["tries"]},
+            {"$set": {"state": state, "done_at": now}, "$unset": {"sealed": "", "leased_by": "", "last_error": ""}},
+        )
+
+    async def postpone(self, record: Document, until: datetime | None, error: str) -> None:
+        """Give a leased message back until a time, or park it for good; ``error`` must hold no address and no code."""
+        change: dict[str, Any] = {"last_error": error}
+        change |= {"state": "parked"} if until is None else {"next_at": until}
+        await self._outbox.update(
+            {"_id": record["_id"], "leased_by": record["leased_by"], "tries": record["tries"]},
+            {"$set": change, "$unset": {"leased_by": ""}},
+        )
+
+    async def erase_user(self, user_id: str, now: datetime) -> None:
+        """Erase every message of a deleted user that was not sent yet."""
+        await self._outbox.update_all(
+            {"user_id": user_id, "state": {"$in": ["pending", "parked"]}},
+            {"$set": {"state": "dropped", "done_at": now}, "$unset": {"sealed": "", "leased_by": ""}},
+        )
+
+    async def waiting(self) -> dict[str, int]:
+        """Count the messages of each state that are not done, for ``doctor`` and the metrics."""
+        return {state: await self._outbox.count({"state": state}, limit=10_000) for state in ("pending", "parked")}

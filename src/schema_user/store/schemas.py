@@ -1,0 +1,196 @@
+"""User schemas in MongoDB.
+
+The head document carries the text of the current revision; the one before is archived before the head moves on. So a
+new revision is one guarded write, no crash leaves a revision without a head, and an archived one never changes.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from schema_user.domain.schema import Authenticator, SchemaState, UserSchema
+from schema_user.domain.search import fold
+from schema_user.store.connection import DuplicateKey
+from schema_user.store.search import SearchStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from schema_user.domain.keyring import Keyring
+    from schema_user.domain.search import Query
+    from schema_user.store.connection import Database, Document
+
+HEAD_TTL: Final = 0.5
+"""Seconds for which a head may be used without asking: a change holds elsewhere within one second."""
+
+_HEADS_KEPT: Final = 20_000
+
+
+def _to_document(schema: UserSchema) -> Document:
+    document: Document = {
+        "_id": schema.schema_id,
+        "organization_id": schema.organization_id,
+        "type": schema.type,
+        "type_folded": fold(schema.type),
+        "type_claim": schema.type_claim,
+        "revision": schema.revision,
+        "text": schema.text,
+        "dialect": schema.dialect,
+        "state": schema.state.value,
+        "authenticators": [each.value for each in schema.authenticators],
+        "created_at": schema.created_at,
+        "changed_at": schema.changed_at,
+        "sequence": schema.sequence,
+        "version": schema.version,
+        "deleted": False,
+    }
+    return document
+
+
+def _from_document(document: Document) -> UserSchema:
+    return UserSchema(
+        schema_id=document["_id"],
+        organization_id=document["organization_id"],
+        type=document["type"],
+        revision=document["revision"],
+        text=document["text"],
+        dialect=document["dialect"],
+        state=SchemaState(document["state"]),
+        authenticators=tuple(map(Authenticator, document["authenticators"])),
+        created_at=document["created_at"],
+        changed_at=document["changed_at"],
+        sequence=document["sequence"],
+        version=document["version"],
+        type_claim=document["type_claim"],
+    )
+
+
+class SchemaStore(SearchStore[UserSchema]):
+    """The collections ``schemas`` (heads) and ``schema_revisions`` (what was current before)."""
+
+    fields = {  # noqa: RUF012 -- declared a ClassVar by the base
+        "id": "_id",
+        "type": "type",
+        "state": "state",
+        "revision": "revision",
+        "change_date": "changed_at",
+    }
+    folded = {"type": "type_folded"}  # noqa: RUF012 -- as above
+
+    def __init__(self, database: Database, keyring: Keyring, clock: Callable[[], float] = time.monotonic) -> None:
+        """Use a database; heads are kept for ``HEAD_TTL`` by the given monotonic clock (seconds)."""
+        self._heads = database.collection("schemas")
+        self._revisions = database.collection("schema_revisions")
+        self._clock = clock
+        self._cache: dict[str, tuple[float, UserSchema | None]] = {}
+        super().__init__(self._heads.durable(), keyring, _from_document)
+
+    async def prepare(self) -> None:
+        """Make the indexes."""
+        await self._heads.ensure_index([("organization_id", 1), ("type", 1)])
+        await self._heads.ensure_index([("type_folded", 1)])
+
+    async def head(self, schema_id: str) -> UserSchema | None:
+        """Find a schema at its current revision, at most ``HEAD_TTL`` seconds old; what updates and reads use."""
+        known = self._cache.get(schema_id)
+        if known is not None and self._clock() - known[0] < HEAD_TTL:
+            return known[1]
+        asked_at = self._clock()
+        found = await self._refreshed(schema_id, known[1] if known else None)
+        if len(self._cache) >= _HEADS_KEPT:
+            self._cache.clear()
+        self._cache[schema_id] = (asked_at, found)
+        return found
+
+    async def _refreshed(self, schema_id: str, known: UserSchema | None) -> UserSchema | None:
+        """Ask for the version first: the text of a schema that did not change is not fetched again."""
+        if known is not None:
+            now = await self._heads.find_one({"_id": schema_id, "deleted": False}, {"version": 1})
+            if now is None or now["version"] == known.version:
+                return None if now is None else known
+        return await self.find(schema_id)
+
+    async def find(self, schema_id: str) -> UserSchema | None:
+        """Find a schema as the primary has it, for a change."""
+        document = await self._heads.find_one({"_id": schema_id, "deleted": False})
+        return None if document is None else _from_document(document)
+
+    async def revision(self, head: UserSchema, number: int) -> UserSchema | None:
+        """Find a schema as it was at a revision; None if it never had that one."""
+        if number == head.revision:
+            return head
+        old = await self._revisions.durable().find_one({"_id": _revision_id(head.schema_id, number)})
+        if old is None:
+            return None
+        return replace(head, revision=number, text=old["text"], dialect=old["dialect"], changed_at=old["created_at"])
+
+    async def revisions(self, head: UserSchema) -> list[tuple[int, Any]]:
+        """List every revision and when it became current, the newest first."""
+        old = await self._revisions.durable().find(
+            {"schema_id": head.schema_id}, {"revision": 1, "created_at": 1}, sort=[("revision", -1)]
+        )
+        current = await self._heads.durable().find_one({"_id": head.schema_id}, {"revised_at": 1})
+        newest = (head.revision, current["revised_at"] if current else head.changed_at)
+        return [newest, *((each["revision"], each["created_at"]) for each in old if each["revision"] < head.revision)]
+
+    async def insert(self, schema: UserSchema) -> bool:
+        """Store a new schema; False if the id was used before."""
+        try:
+            await self._heads.insert(_to_document(schema) | {"revised_at": schema.created_at})
+        except DuplicateKey:
+            return False
+        self._cache.pop(schema.schema_id, None)
+        return True
+
+    async def replace(self, before: UserSchema, after: UserSchema) -> bool:
+        """Store a change; False if the schema moved on since it was read."""
+        change = _to_document(after)
+        change.pop("_id")
+        if after.revision != before.revision:
+            await self._archive(before)
+            change["revised_at"] = after.changed_at
+        won = await self._heads.update({"_id": before.schema_id, "version": before.version}, {"$set": change})
+        self._cache.pop(before.schema_id, None)
+        return won
+
+    async def _archive(self, schema: UserSchema) -> None:
+        head = await self._heads.find_one({"_id": schema.schema_id}, {"revised_at": 1})
+        archived = {
+            "_id": _revision_id(schema.schema_id, schema.revision),
+            "schema_id": schema.schema_id,
+            "revision": schema.revision,
+            "text": schema.text,
+            "dialect": schema.dialect,
+            "created_at": head["revised_at"] if head else schema.changed_at,
+        }
+        try:
+            await self._revisions.insert(archived)
+        except DuplicateKey:
+            return
+
+    async def erase(self, before: UserSchema, version: int) -> bool:
+        """Leave only a mark of a deleted schema, so that its id is not used again; False if it moved on."""
+        won = await self._heads.update(
+            {"_id": before.schema_id, "version": before.version},
+            {
+                "$set": {"deleted": True, "state": "deleted", "version": version},
+                "$unset": {"text": "", "type_claim": ""},
+            },
+        )
+        self._cache.pop(before.schema_id, None)
+        return won
+
+    async def ids_of(self, query: Query) -> list[str]:
+        """List the ids of the schemas that a query finds, for searches of their users."""
+        found = await self._heads.durable().find({"$and": [{"deleted": False}, self.filter(query)]}, {"_id": 1})
+        return [each["_id"] for each in found]
+
+    async def count_of_organization(self, organization_id: str) -> int:
+        """Count the schemas that an organization owns."""
+        return await self._heads.count({"organization_id": organization_id, "deleted": False})
+
+
+def _revision_id(schema_id: str, revision: int) -> str:
+    return f"{schema_id}:{revision}"

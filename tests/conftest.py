@@ -1,0 +1,272 @@
+"""What every test stands on: a real MongoDB, a real server process, and callers with real tokens."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from schema_user.app import wired
+from schema_user.commands.bootstrap import prepare
+from schema_user.settings import Settings
+from schema_user.store.connection import Database
+from schema_user.store.embedded import EmbeddedMongod
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from schema_user.app import Rooms
+    from schema_user.wiring import Wiring
+
+_SECRET = "a secret of the tests, long enough for anybody"
+_START_SECONDS = 60
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def short_dir() -> Iterator[Path]:
+    """Give a directory whose path leaves room for the name of a socket."""
+    path = Path(tempfile.mkdtemp(prefix="su-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def mongod_uri(short_dir: Path) -> Iterator[str]:
+    """Run one MongoDB for all tests that work on the stores; each gets a database of its own."""
+    mongod = EmbeddedMongod(short_dir / "shared", cache_gb=0.5)
+    yield mongod.start()
+    mongod.stop()
+
+
+def fresh_uri(uri: str) -> str:
+    """Name a database that nobody has used."""
+    return uri.replace("/?", f"/test_{os.getpid()}_{next(_numbers)}?")
+
+
+@pytest.fixture(params=["pymongo", "motor"])
+def driver(request: pytest.FixtureRequest) -> str:
+    """Run the test once with each driver."""
+    return str(request.param)
+
+
+@pytest_asyncio.fixture
+async def database(mongod_uri: str, driver: str) -> AsyncIterator[Database]:
+    """Give an empty database, through each driver in turn."""
+    made = Database(fresh_uri(mongod_uri), driver)
+    yield made
+    await made.drop()
+    await made.close()
+
+
+def settings_for(uri: str, **changes: Any) -> Settings:
+    """Give settings as the tests have them."""
+    chosen = {"mongodb_uri": uri, "secret_keys": (_SECRET,), "public_url": "http://127.0.0.1:8080"} | changes
+    return Settings(**chosen)
+
+
+@contextlib.asynccontextmanager
+async def prepared(settings: Settings) -> AsyncIterator[Rooms]:
+    """Wire up on a prepared database that goes away afterwards."""
+    async with wired(settings) as rooms:
+        await prepare(rooms.wiring, rooms.instance)
+        try:
+            yield rooms
+        finally:
+            await rooms.database.drop()
+
+
+@pytest_asyncio.fixture
+async def rooms(mongod_uri: str) -> AsyncIterator[Rooms]:
+    """Give everything wired up, on a prepared database of its own."""
+    async with prepared(settings_for(fresh_uri(mongod_uri))) as made:
+        yield made
+
+
+@pytest.fixture
+def wiring(rooms: Rooms) -> Wiring:
+    """Give the wiring of ``rooms``."""
+    return rooms.wiring
+
+
+def free_port() -> int:
+    """Find a TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Server:
+    """A real ``schema-user serve`` on its embedded database."""
+
+    data_dir: Path
+    port: int = field(default_factory=free_port)
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    environment: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def env(self) -> dict[str, str]:
+        """Give the environment of the process, free of settings that the tests' own shell may have."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SCHEMA_USER_")}
+        return inherited | {
+            "SCHEMA_USER_PORT": str(self.port),
+            "SCHEMA_USER_DATA_DIR": str(self.data_dir),
+            "SCHEMA_USER_BOOTSTRAP_TOKEN": self.token,
+            **self.environment,
+        }
+
+    def start(self) -> Server:
+        """Start it and wait until it says that it is ready."""
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        log = (self.data_dir / "server.log").open("a", encoding="utf-8")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "schema_user.cli", "serve"],
+            env=self.env(),
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        )
+        log.close()
+        assert self.process.stdout is not None
+        deadline = time.monotonic() + _START_SECONDS
+        for line in self.process.stdout:
+            if line.startswith("schema-user ready"):
+                return self
+            if time.monotonic() > deadline:
+                break
+        raise AssertionError("the server did not start:\n" + self.log())
+
+    def log(self) -> str:
+        """Give what it wrote to standard error so far."""
+        return (self.data_dir / "server.log").read_text(encoding="utf-8")
+
+    def stop(self) -> int:
+        """Stop it as an operator would, and give its exit status."""
+        assert self.process is not None
+        self.process.terminate()
+        status = self.process.wait(60)
+        if self.process.stdout:
+            self.process.stdout.close()
+        return status
+
+    def client(self, token: str | None = None) -> Api:
+        """Give a caller; by default the one with the first token."""
+        return Api(self.url, token or self.token)
+
+
+class Api(httpx.Client):
+    """A REST client with a bearer token."""
+
+    def __init__(self, url: str, token: str) -> None:
+        """Call ``url`` with a token."""
+        super().__init__(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+        self.token = token
+
+    def ok(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
+        """Call, expect success, and give the answer's JSON."""
+        response = self.request(method, path, json=body, **options) if body is not None else self.request(method, path, **options)
+        assert response.is_success, f"{method} {path}: {response.status_code} {response.text}"
+        return response.json()
+
+
+@pytest.fixture(scope="session")
+def server(short_dir: Path) -> Iterator[Server]:
+    """Run one server for all tests of the API; what they must not share, they make for themselves."""
+    running = Server(short_dir / "server").start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def admin(server: Server) -> Iterator[Api]:
+    """Call with the first token, which may do everything."""
+    with server.client() as client:
+        yield client
+
+
+@dataclass
+class Tenant:
+    """An organization of its own, with an owner who may do everything in it and a schema to make users of."""
+
+    organization_id: str
+    owner: Api
+    schema_id: str
+    server: Server
+    admin: Api
+
+    def caller(self, *roles: str, user_id: str | None = None) -> Api:
+        """Make a caller with roles in this organization, or one that is a user."""
+        body: dict[str, Any] = {
+            "name": "test",
+            "roles": [{"role": role, "organizationId": self.organization_id} for role in roles],
+        }
+        if user_id is not None:
+            body["userId"] = user_id
+        return self.server.client(self.admin.ok("POST", "/v3alpha/tokens", body)["token"])
+
+    def user(self, **body: Any) -> str:
+        """Make a user with valid data, and give its id."""
+        wanted = {"schemaId": self.schema_id, "data": {"name": "Minnie"}, **body}
+        return str(self.owner.ok("POST", "/v3alpha/users", wanted)["userId"])
+
+
+SCHEMA: dict[str, Any] = {
+    "$schema": "http://json-schema.org/draft-07/schema#",
+    "type": "object",
+    "required": ["name"],
+    "properties": {
+        "name": {"type": "string", "minLength": 1, "maxLength": 50},
+        "age": {"type": "integer", "minimum": 0},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "extra": {},
+    },
+    "additionalProperties": False,
+}
+
+
+@pytest.fixture
+def tenant(server: Server, admin: Api) -> Iterator[Tenant]:
+    """Give a fresh organization."""
+    organization_id = admin.ok("POST", "/v3alpha/organizations", {"name": "Test"})["organizationId"]
+    made = admin.ok(
+        "POST",
+        "/v3alpha/tokens",
+        {"name": "owner", "roles": [{"role": "ORG_OWNER", "organizationId": organization_id}]},
+    )
+    with server.client(made["token"]) as owner:
+        schema = owner.ok("POST", "/v3alpha/user_schemas", {"type": "person", "schema": SCHEMA})
+        yield Tenant(organization_id, owner, schema["id"], server, admin)
+
+
+def reason(response: httpx.Response) -> str:
+    """Give the stable reason of an error."""
+    return str(response.json()["details"][0]["reason"])
+
+
+def violations(response: httpx.Response) -> dict[str, str]:
+    """Give the fields of an error's violations, each with its reason."""
+    for detail in response.json()["details"]:
+        if detail["@type"].endswith("BadRequest"):
+            return {each["field"]: each["reason"] for each in detail["fieldViolations"]}
+    return {}

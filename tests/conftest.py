@@ -155,6 +155,9 @@ class Server:
                 return self
             if time.monotonic() > deadline:
                 break
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
         raise AssertionError("the server did not start:\n" + self.log())
 
     def log(self) -> str:
@@ -185,7 +188,11 @@ class Api(httpx.Client):
 
     def ok(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
         """Call, expect success, and give the answer's JSON."""
-        response = self.request(method, path, json=body, **options) if body is not None else self.request(method, path, **options)
+        response = (
+            self.request(method, path, json=body, **options)
+            if body is not None
+            else self.request(method, path, **options)
+        )
         assert response.is_success, f"{method} {path}: {response.status_code} {response.text}"
         return response.json()
 

@@ -19,6 +19,8 @@ from schema_user.api.metrics import Metrics
 from schema_user.api.openapi import build
 from schema_user.api.router import ROUTES, make_router
 from schema_user.authentication import Gatekeeper
+from schema_user.delivery.transports import make_transports
+from schema_user.delivery.worker import Worker
 from schema_user.domain.keyring import Keyring
 from schema_user.logs import configure_logging
 from schema_user.settings import Settings, read_settings
@@ -111,16 +113,41 @@ class Rooms:
 @contextlib.asynccontextmanager
 async def _serving(settings: Settings, state: State) -> AsyncIterator[None]:
     """Keep the application's rooms open, and its worker running, from its start to its end."""
-    woken = asyncio.Event()
-    async with wired(settings, woken.set) as rooms:
+    worker: Worker | None = None
+
+    def wake() -> None:
+        if worker is not None:
+            worker.wake()
+
+    async with wired(settings, wake) as rooms:
         state.wiring, state.database = rooms.wiring, rooms.database
         state.gatekeeper = Gatekeeper(rooms.wiring)
         guard = asyncio.create_task(_leave_with(os.getppid()))
+        worker = Worker(rooms.wiring, make_transports(rooms.wiring)) if settings.worker else None
+        delivery = asyncio.create_task(worker.run()) if worker else None
         try:
-            async with delivering(rooms.wiring, woken) if settings.worker else contextlib.nullcontext():
-                yield
+            yield
         finally:
             guard.cancel()
+            if worker and delivery:
+                await worker.stop()
+                await delivery
+
+
+async def run_worker(settings: Settings) -> None:
+    """Deliver messages until a signal says stop; for a process of its own, beside servers elsewhere."""
+    async with wired(settings) as rooms:
+        worker = Worker(rooms.wiring, make_transports(rooms.wiring))
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopped.set)
+        delivery = asyncio.create_task(worker.run())
+        waiting = asyncio.create_task(stopped.wait())
+        await asyncio.wait({delivery, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        await worker.stop()
+        await delivery
 
 
 async def _leave_with(parent: int) -> None:

@@ -17,15 +17,19 @@ if TYPE_CHECKING:
 JSON = {"Content-Type": "application/json"}
 
 
-def raw(api: Api, path: str, body: bytes | str, headers: Mapping[str, str] = JSON, method: str = "PUT") -> httpx.Response:
+def raw(
+    api: Api, path: str, body: bytes | str, headers: Mapping[str, str] = JSON, method: str = "PUT"
+) -> httpx.Response:
     """Send bytes as they are."""
     return api.request(method, path, content=body, headers=dict(headers))
 
 
-@pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer wrong", "Basic abc", "Bearer \u00e4", "Bearer " + "x" * 5000])
+@pytest.mark.parametrize(
+    "authorization", [None, "", "Bearer", "Bearer wrong", "Basic abc", "Bearer \u00e4", "Bearer " + "x" * 5000]
+)
 def test_no_token_or_a_wrong_one_is_401_before_anything_else(server: Server, authorization: str | None) -> None:
     """401 with WWW-Authenticate, whatever the path, method and body."""
-    headers = {} if authorization is None else {"Authorization": authorization.encode("latin-1")}
+    headers = {} if authorization is None else {b"Authorization": authorization.encode("latin-1")}
     for method, path in (("PUT", "/v3alpha/users/1"), ("GET", "/nowhere"), ("BREW", "/v3alpha/users")):
         response = httpx.request(method, server.url + path, headers=headers, content=b"{")
         assert (response.status_code, response.json()["code"]) == (401, 16)
@@ -112,8 +116,11 @@ def test_the_content_type_is_heeded(admin: Api, content_type: str | None, status
         ('{"schemaId": 5}', "schemaId", "type"),
         ('{"username": "' + "x" * 201 + '"}', "username", "maxLength"),
         ('{"contact": {"fax": {}}}', "contact/fax", "unknownField"),
-        ('{"contact": {"email": {"address": "a@example.com", "sendCode": {"urlTemplate": ""}}}}',
-         "contact/email/sendCode/urlTemplate", "minLength"),
+        (
+            '{"contact": {"email": {"address": "a@example.com", "sendCode": {"urlTemplate": ""}}}}',
+            "contact/email/sendCode/urlTemplate",
+            "minLength",
+        ),
     ],
 )
 def test_a_malformed_body_is_400_with_the_pointer(tenant: Tenant, body: str | bytes, field: str, rule: str) -> None:
@@ -151,7 +158,13 @@ def test_a_hundred_violations_are_listed_and_the_rest_counted(tenant: Tenant) ->
 
 def test_numbers_at_the_edges_survive(tenant: Tenant) -> None:
     """64-bit integers, doubles and every Unicode string come back as they were sent."""
-    extra = {"min": -(2**63), "max": 2**63 - 1, "tiny": 5e-324, "text": "\u0001 \u2028 \ue000 \N{GRINNING FACE}", "n": None}
+    extra = {
+        "min": -(2**63),
+        "max": 2**63 - 1,
+        "tiny": 5e-324,
+        "text": "\u0001 \u2028 \ue000 \N{GRINNING FACE}",
+        "n": None,
+    }
     user_id = tenant.user(data={"name": "E", "extra": extra})
     assert tenant.owner.ok("GET", f"/v3alpha/users/{user_id}")["user"]["data"]["extra"] == extra
 
@@ -184,7 +197,7 @@ def test_request_ids_are_taken_or_made(admin: Api) -> None:
     assert kept.headers["x-request-id"] == "abc.DEF-1_2"
     assert kept.json()["details"][-1]["requestId"] == "abc.DEF-1_2"
     for odd in ("a b", "x" * 129, "\u00e9"):
-        made = admin.get("/v3alpha/users/none", headers={"X-Request-Id": odd.encode("latin-1")})
+        made = admin.get("/v3alpha/users/none", headers={b"X-Request-Id": odd.encode("latin-1")})
         assert made.headers["x-request-id"] not in {odd, ""}
 
 

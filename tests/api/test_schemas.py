@@ -51,8 +51,10 @@ def test_a_schema_comes_back_equal_with_everything_around_it(tenant: Tenant) -> 
         ({"$ref": "#/nowhere"}, "schema/$ref"),
         ({"pattern": "("}, "schema/pattern"),
         ({"pattern": "^(?!a)"}, "schema/pattern"),
-        ({"properties": {"a": {"urn:zitadel:schema:permission": {"self": "r"}}}},
-         "schema/properties/a/urn:zitadel:schema:permission"),
+        (
+            {"properties": {"a": {"urn:zitadel:schema:permission": {"self": "r"}}}},
+            "schema/properties/a/urn:zitadel:schema:permission",
+        ),
         ("no schema", "schema"),
         ([], "schema"),
     ],
@@ -214,7 +216,7 @@ def test_search_finds_by_type_state_and_id(tenant: Tenant) -> None:
 
 def test_shipped_schemas_are_there_and_their_examples_work(admin: Api, tenant: Tenant) -> None:
     """human, customer, employee and device take their valid example and name what is wrong with the invalid one."""
-    from pathlib import Path  # noqa: PLC0415 -- used here only
+    from pathlib import Path
 
     examples = Path(__file__).parents[2] / "schemas" / "examples"
     for name in ("human", "customer", "employee", "device"):

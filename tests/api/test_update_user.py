@@ -119,7 +119,11 @@ def test_self_updates_its_data_but_vouches_for_nothing(tenant: Tenant) -> None:
     user_id = tenant.user()
     other = tenant.owner.ok("POST", "/v3alpha/user_schemas", {"type": "lax", "schema": {}})["id"]
     with tenant.caller(user_id=user_id) as self_caller:
-        own = {"data": {"name": "Me"}, "schemaId": tenant.schema_id, "contact": {"email": {"address": "me@example.com"}}}
+        own = {
+            "data": {"name": "Me"},
+            "schemaId": tenant.schema_id,
+            "contact": {"email": {"address": "me@example.com"}},
+        }
         self_caller.ok("PUT", _path(user_id), own)
         for body, field in (
             ({"contact": {"email": {"address": "x@example.com", "isVerified": True}}}, "contact/email/isVerified"),
@@ -234,8 +238,8 @@ def test_locked_and_inactive_users_can_be_updated_but_get_no_codes(tenant: Tenan
     user_id = tenant.user()
     tenant.owner.ok("POST", _path(user_id) + "/lock")
     tenant.owner.ok("PUT", _path(user_id), {"data": {"name": "L"}, "contact": {"email": {"address": "a@example.com"}}})
-    for alternative in ({"sendCode": {}}, {"returnCode": {}}):
-        body = {"contact": {"email": {"address": "b@example.com", **alternative}}}
+    for alternative in ("sendCode", "returnCode"):
+        body = {"contact": {"email": {"address": "b@example.com", alternative: {}}}}
         refused = tenant.owner.put(_path(user_id), json=body)
         assert (refused.status_code, refused.json()["code"], reason(refused)) == (400, 9, "USER_NOT_ACTIVE")
     tenant.owner.ok("PUT", _path(user_id), {"contact": {"email": {"address": "b@example.com", "isVerified": True}}})
@@ -272,9 +276,11 @@ def test_updates_of_one_user_at_once_never_lose_one_another(tenant: Tenant) -> N
     user_id = tenant.user()
 
     def write(number: int) -> tuple[int, int]:
-        body = {"contact": {"phone": {"number": f"+4179123{number:04d}", "isVerified": True}}} if number % 2 else {
-            "data": {"name": f"N{number}"}
-        }
+        body = (
+            {"contact": {"phone": {"number": f"+4179123{number:04d}", "isVerified": True}}}
+            if number % 2
+            else {"data": {"name": f"N{number}"}}
+        )
         return tenant.owner.put(_path(user_id), json=body).status_code, number
 
     with ThreadPoolExecutor(16) as pool:
@@ -291,7 +297,11 @@ def test_validate_only_checks_everything_and_stores_nothing(tenant: Tenant) -> N
     """The answer is that of the real thing, but the user, its name and its messages are as before."""
     user_id = tenant.user()
     path = _path(user_id) + "?validateOnly=true"
-    body = {"data": {"name": "D"}, "username": "dry", "contact": {"email": {"address": "a@example.com", "returnCode": {}}}}
+    body = {
+        "data": {"name": "D"},
+        "username": "dry",
+        "contact": {"email": {"address": "a@example.com", "returnCode": {}}},
+    }
     answer = tenant.owner.ok("PUT", path, body)
     assert answer["details"]["sequence"] == "2"
     assert "emailCode" not in answer

@@ -14,7 +14,7 @@ class View(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     """The base of everything that is answered: lowerCamelCase, absent fields left out."""
 
 
-class DetailsView(View):
+class DetailsView(View, kw_only=True):
     """Which version of a resource this is, and who owns it."""
 
     sequence: str

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from litestar import Request, Response, get
-from litestar.handlers import HTTPRouteHandler
 
 from schema_user.api.metrics import CONTENT_TYPE
 from schema_user.api.operation import JSON
 from schema_user.domain.access import require
 from schema_user.domain.permission import Permission
 from schema_user.errors import Fault
+
+if TYPE_CHECKING:
+    from litestar.handlers import HTTPRouteHandler
 
 _NO_STORE = {"Cache-Control": "no-store"}
 

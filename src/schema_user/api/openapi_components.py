@@ -96,13 +96,12 @@ def _both(*names: str) -> Json:
 
 def _property(struct: str, name: str, prop: Json, *, body: bool) -> Json:
     """Describe one field. Null is absent in a body; views leave absent fields out and never say null."""
-    options = prop.pop("anyOf", [prop])
-    nullable = _NULL in options and body and struct not in _QUERIES
-    found = {key: value for option in options if option != _NULL for key, value in option.items()}
-    if prop.get("default", ...) is not None and "default" in prop:
+    options = prop.get("anyOf", [prop])
+    optional = _NULL in options or prop.get("default", ...) is None
+    nullable = optional and body and struct not in _QUERIES
+    found = {key: value for option in options if option != _NULL for key, value in option.items() if key != "default"}
+    if prop.get("default") is not None:
         found["default"] = prop["default"]
-    elif "default" in found and found["default"] is None:
-        del found["default"]
     text, example = field_of(FIELDS, struct, name) or ("", None)
     description = found.pop("description", text)
     found = _known(name, found) | (field_of(LIMITS, struct, name) or {})

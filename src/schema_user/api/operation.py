@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from litestar import Request, Response
+from litestar.enums import HttpMethod
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
@@ -184,12 +185,10 @@ def operation(
         endpoint.__name__ = handler.__name__
         endpoint.__doc__ = handler.__doc__
         endpoint.__annotations__ = {"request": Request[Any, Any, Any], "return": Response[bytes]}
-        return HTTPRouteHandler(
-            list(paths),
-            http_method=methods.split(),
-            opt={"operation": described},
-            status_code=status,  # type: ignore[arg-type]
-        )(endpoint)
+        verbs = [HttpMethod(method) for method in methods.split()]
+        return HTTPRouteHandler(list(paths), http_method=verbs, opt={"operation": described}, status_code=status)(
+            endpoint
+        )
 
     return make
 

@@ -6,15 +6,17 @@ import asyncio
 import base64
 import hashlib
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Request, Response, get
-from litestar.handlers import HTTPRouteHandler
 
 from schema_user.api.door import is_local
 from schema_user.errors import Missing
 from schema_user.store.mailbox import Mailbox
+
+if TYPE_CHECKING:
+    from litestar.handlers import HTTPRouteHandler
 
 _SHOWN: Final = 100
 """Messages on the mailbox page, the newest of all."""
@@ -48,7 +50,7 @@ async def mailbox_page(request: Request[Any, Any, Any]) -> Response[bytes]:
     if not settings.embedded or not is_local(dict(request.scope), dict(request.scope["headers"])):
         raise Missing("PATH_UNKNOWN", "there is nothing at this path")
     letters = await asyncio.to_thread(Mailbox(settings.data_dir).newest, _SHOWN)
-    page = _TEMPLATES.get_template("mailbox.html").render(style=_STYLE, letters=letters)
+    page = _TEMPLATES.get_template("mailbox.html.j2").render(style=_STYLE, letters=letters)
     return Response(page.encode(), media_type="text/html; charset=utf-8", headers=_HEADERS)
 
 

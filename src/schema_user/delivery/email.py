@@ -9,7 +9,7 @@ import ipaddress
 import re
 import ssl
 from dataclasses import dataclass, field
-from email.headerregistry import Address, HeaderRegistry
+from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as ASCII_MAIL
 from email.policy import SMTPUTF8 as UNICODE_MAIL
@@ -38,6 +38,7 @@ _LONGEST_LINE: Final = 990
 _ENHANCED_CODE: Final = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?!\S)")
 _PERMANENT: Final = 500
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_NO_PLAIN_ADDRESS: Final = re.compile(r"[\s\x00-\x1f\x7f\"(),:;<>@\[\\\]]")
 
 
 def parse_sender(text: str) -> Address:
@@ -46,11 +47,12 @@ def parse_sender(text: str) -> Address:
     Raises:
         ValueError: if it is not exactly one address.
     """
-    found = () if _CONTROL.search(text) else HeaderRegistry()("from", text).addresses
+    probe = EmailMessage()
+    probe["From"] = "" if _CONTROL.search(text) else text
+    found: tuple[Address, ...] = probe["From"].addresses
     if len(found) != 1 or not found[0].username or not found[0].domain:
         raise ValueError("SCHEMA_USER_MAIL_FROM must be one address, with or without a name")
-    sender: Address = found[0]
-    return sender
+    return found[0]
 
 
 class MailWriter:
@@ -92,7 +94,7 @@ class MailWriter:
 def _recipient(text: str) -> Address:
     """Give an address whose every character stands for itself; the parser of addr-specs knows ASCII only."""
     local, _, domain = text.rpartition("@")
-    if not local or not domain or re.search(r'[\s"(),:;<>@\[\\\]]', local + domain):
+    if not local or not domain or _NO_PLAIN_ADDRESS.search(local + domain):
         raise ValueError("not a plain address")
     return Address(username=local, domain=domain)
 
@@ -143,13 +145,14 @@ def parse_smtp_url(url: str) -> MailServer:
     Raises:
         ValueError: if it is none; the text does not repeat it, as it may hold a password.
     """
+    wrong = "SCHEMA_USER_SMTP_URL must be smtp://[user:password@]host[:port] or smtps://…"
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        host, port = None, None
+        raise ValueError(wrong) from None
     if not host or parts.scheme not in {"smtp", "smtps"}:
-        raise ValueError("SCHEMA_USER_SMTP_URL must be smtp://[user:password@]host[:port] or smtps://…") from None
+        raise ValueError(wrong)
     tls = parts.scheme == "smtps"
     username = unquote(parts.username) if parts.username else None
     usual = 465 if tls else 25 if username is None else 587

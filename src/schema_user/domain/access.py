@@ -47,8 +47,8 @@ def reached_schema(caller: Caller, schema: UserSchema | None, schema_id: str) ->
 
 
 def reached_organization(caller: Caller, organization_id: str, *, exists: bool) -> None:
-    """Raise Missing unless the organization exists in the caller's reach."""
-    if not exists or not caller.reaches(organization_id):
+    """Raise Missing unless the organization exists and the caller may know of it."""
+    if not exists or not caller.belongs_to(organization_id):
         raise Missing("ORGANIZATION_NOT_FOUND", "organization not found", metadata={"organizationId": organization_id})
 
 

@@ -69,7 +69,12 @@ class Caller:
         """Whether the caller has any role in the organization, and the request's header does not exclude it."""
         if self.acting is not None and self.acting != organization_id:
             return False
-        return bool(self.everywhere) or organization_id in self.within or organization_id == self.user_organization_id
+        return bool(self.everywhere) or organization_id in self.within
+
+    def belongs_to(self, organization_id: str) -> bool:
+        """Whether the caller may know of the organization itself: it reaches it, or its user is one of its users."""
+        own = organization_id == self.user_organization_id and self.acting in {None, organization_id}
+        return own or self.reaches(organization_id)
 
     def is_self(self, user_id: str) -> bool:
         """Whether the caller is this user."""

@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import email_validator
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from schema_user.domain.code import Code
+
+
+# Names such as .local and localhost are real inside an organization; the library lets an application say so here.
+email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 
 class Channel(enum.StrEnum):

@@ -66,7 +66,7 @@ class Mailbox:
         path = self._folder / f"{at.astimezone(UTC).strftime(_TIME)}-{digest}.{kind}"
         part = path.with_name(path.name + _PART)
         try:
-            with open(part, "wb", opener=_private) as file:  # noqa: PTH123 -- pathlib cannot set the mode at creation
+            with open(part, "wb", opener=_private) as file:
                 file.write(content)
             part.replace(path)
         except OSError:

@@ -1,24 +1,27 @@
-"""How many states a pattern's automaton has when it is walked as the linear engine walks it: lazily, set by set.
+r"""How many states a pattern's automaton has when it is walked as the linear engine walks it: lazily, set by set.
 
 The engine steps through text in constant time for each byte as long as the sets of positions that it can be in are
 few; a pattern that makes more and more new sets (``x.{100}y`` on random text) costs positions x text instead. This is
 Glushkov's construction followed by the subset construction, stopped at a limit. Characters are taken by what the
-pattern can tell apart; what is not known of them (which letters ``\\p{L}`` has) counts as both, so that the result is
+pattern can tell apart; what is not known of them (which letters ``\p{L}`` has) counts as both, so that the result is
 never too small.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from itertools import product
+from dataclasses import dataclass, field, replace
+from itertools import chain, product
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-ASCII: Final = (1 << 128) - 1
+ASCII_SIZE: Final = 128
+ASCII: Final = (1 << ASCII_SIZE) - 1
 _MAX_POSITIONS: Final = 3_000
 _MAX_UNKNOWN: Final = 5
+_PROPERTY_WEIGHT: Final = 60
+_UNICODE_WEIGHT: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,65 +58,99 @@ class Repeat:
     high: int | None = 1
 
 
+def mirrored(node: Choice) -> Choice:
+    """Turn a pattern around, so that it reads text from its end."""
+    return Choice([[_turned(item) for item in reversed(branch)] for branch in node.branches])
+
+
+def _turned(item: Repeat) -> Repeat:
+    node = item.node
+    if isinstance(node, Choice):
+        return replace(item, node=mirrored(node))
+    if isinstance(node, Mark):
+        return replace(item, node=Mark({"^": "$", "$": "^"}.get(node.kind, node.kind)))
+    return item
+
+
+def begins_at_start(node: Choice) -> bool:
+    """Tell whether every alternative begins with ``^``."""
+    return all(branch and _is_start(branch[0]) for branch in node.branches)
+
+
+def _is_start(item: Repeat) -> bool:
+    if isinstance(item.node, Choice):
+        return item.low > 0 and begins_at_start(item.node)
+    return item.node == Mark("^")
+
+
 class TooWide(Exception):
     """The automaton is larger than the limit, or finding out would cost too much."""
 
 
 @dataclass(slots=True)
 class _Part:
-    """What Glushkov's construction knows of a part; sets of positions are the bits of an integer.
+    """What Glushkov's construction knows of a part.
 
+    ``first`` are the positions that can begin it, most preferred first; the bits of ``last`` those that can end it.
     ``at_start`` and ``empty_at_start`` hold where ``^`` is true, the others where it is not. ``$`` is never passed:
     nothing can follow it.
     """
 
-    first: int = 0
+    first: tuple[int, ...] = ()
     last: int = 0
     empty: bool = True
-    at_start: int = 0
+    at_start: tuple[int, ...] = ()
     empty_at_start: bool = True
 
     def skipped(self) -> _Part:
         """Allow that the part is left out."""
-        return _Part(self.first, self.last, empty=True, at_start=self.at_start, empty_at_start=True)
+        return replace(self, empty=True, empty_at_start=True)
 
 
 class _Builder:
-    """Positions of one pattern with what may follow each."""
+    """Positions of one pattern with what may follow each, most preferred first."""
 
     def __init__(self, max_steps: int) -> None:
         self.atoms: list[Atom] = []
-        self.follow: list[int] = []
+        self.follow: list[list[int]] = []
         self._left = max_steps
 
     def choice(self, node: Choice) -> _Part:
-        whole = _Part(empty=False, empty_at_start=False)
+        parts = []
         for branch in node.branches:
             part = _Part()
             for item in branch:
                 part = self._then(part, self._repeat(item))
-            whole.first |= part.first
-            whole.last |= part.last
-            whole.at_start |= part.at_start
-            whole.empty |= part.empty
-            whole.empty_at_start |= part.empty_at_start
-        return whole
+            parts.append(part)
+        last = 0
+        for part in parts:
+            last |= part.last
+        return _Part(
+            first=tuple(chain.from_iterable(part.first for part in parts)),
+            last=last,
+            empty=any(part.empty for part in parts),
+            at_start=tuple(chain.from_iterable(part.at_start for part in parts)),
+            empty_at_start=any(part.empty_at_start for part in parts),
+        )
 
-    def _link(self, last: int, first: int) -> None:
-        self._left -= 1 + last.bit_count()
+    def _spend(self, steps: int) -> None:
+        self._left -= 1 + steps
         if self._left < 0:
             raise TooWide
-        if first:
-            for position in bits(last):
-                self.follow[position] |= first
+
+    def _link(self, last: int, first: tuple[int, ...]) -> None:
+        self._spend(last.bit_count() * (1 + len(first)))
+        for position in bits(last):
+            self.follow[position].extend(first)
 
     def _then(self, left: _Part, right: _Part) -> _Part:
         self._link(left.last, right.first)
+        self._spend(len(left.first) + len(left.at_start))
         return _Part(
-            first=left.first | (right.first if left.empty else 0),
+            first=left.first + right.first if left.empty else left.first,
             last=right.last | (left.last if right.empty else 0),
             empty=left.empty and right.empty,
-            at_start=left.at_start | (right.at_start if left.empty_at_start else 0),
+            at_start=left.at_start + right.at_start if left.empty_at_start else left.at_start,
             empty_at_start=left.empty_at_start and right.empty_at_start,
         )
 
@@ -135,6 +172,8 @@ class _Builder:
         whole, one = _Part(), _Part()
         for _ in range(max(item.low, 1)):
             one = self._once(item.node)
+            if not (one.first or one.at_start):
+                break
             whole = self._then(whole, one)
         self._link(one.last, one.first)
         return whole if item.low else whole.skipped()
@@ -146,10 +185,10 @@ class _Builder:
             return _Part(empty=node.kind == "b", empty_at_start=node.kind != "$")
         if len(self.atoms) >= _MAX_POSITIONS:
             raise TooWide
+        here = len(self.atoms)
         self.atoms.append(node)
-        self.follow.append(0)
-        here = 1 << (len(self.atoms) - 1)
-        return _Part(here, here, empty=False, at_start=here, empty_at_start=False)
+        self.follow.append([])
+        return _Part((here,), 1 << here, empty=False, at_start=(here,), empty_at_start=False)
 
 
 def bits(number: int) -> Iterator[int]:
@@ -169,7 +208,9 @@ def _letters(atoms: Sequence[Atom]) -> list[int]:
     places = dict.fromkeys(kinds, 0)
     for index, atom in enumerate(atoms):
         places[atom] |= 1 << index
-    signatures = {tuple((kind.known >> code & 1, kind.maybe >> code & 1) for kind in kinds) for code in range(128)}
+    signatures = {
+        tuple((kind.known >> code & 1, kind.maybe >> code & 1) for kind in kinds) for code in range(ASCII_SIZE)
+    }
     signatures.add(tuple((1 if kind.others else 0, 1 if kind.others is None else 0) for kind in kinds))
     letters: set[int] = set()
     for signature in signatures:
@@ -177,20 +218,26 @@ def _letters(atoms: Sequence[Atom]) -> list[int]:
         sure = sum(places[kind] for kind, (known, _) in zip(kinds, signature, strict=True) if known)
         for chosen in product((0, 1), repeat=len(doubtful)):
             letters.add(sure + sum(places[kind] for kind, take in zip(doubtful, chosen, strict=True) if take))
-    return [letter for letter in letters if letter]
+    return sorted(letters)
 
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """What walking the automaton showed: its states, the most positions in one, and the steps that it took."""
+    """What walking the automaton showed.
 
-    states: int
+    ``load`` counts the states that a text can come back to, a state with ``.`` or a property for as many as its UTF-8
+    has; ``widest`` the most positions in one state; ``steps`` what the walk took.
+    """
+
+    load: int
     widest: int
     steps: int
 
 
 def walk(pattern: Choice, *, max_states: int, max_steps: int) -> Walk:
-    """Walk the sets of positions that some text can lead to, up to where a match is certain.
+    """Walk the lists of positions that some text can lead to, up to where a match is certain.
+
+    The engine keeps positions in the order of preference, so lists count, not sets.
 
     Raises:
         TooWide: if there are more than ``max_states``, or finding them takes more than ``max_steps``.
@@ -200,25 +247,60 @@ def walk(pattern: Choice, *, max_states: int, max_steps: int) -> Walk:
     if whole.empty or whole.empty_at_start:
         return Walk(1, 0, 1)
     letters = _letters(builder.atoms)
-    seen = {whole.at_start}
-    queue = [whole.at_start]
-    widest = steps = 0
-    while queue:
-        state = queue.pop()
-        widest = max(widest, state.bit_count())
+    begin = tuple(dict.fromkeys(whole.at_start))
+    numbers = {begin: 0}
+    states = [begin]
+    edges: list[list[int]] = []
+    steps = 0
+    while len(edges) < len(states):
+        state = states[len(edges)]
+        edges.append([])
         for letter in letters:
-            taken = state & letter
-            steps += 1 + taken.bit_count()
-            if steps > max_steps:
-                raise TooWide
-            if taken & whole.last:
+            taken = [position for position in state if letter >> position & 1]
+            steps += 1 + len(state)
+            if any(whole.last >> position & 1 for position in taken):
                 continue
-            after = whole.first
-            for position in bits(taken):
-                after |= builder.follow[position]
-            if after not in seen:
-                if len(seen) >= max_states:
-                    raise TooWide
-                seen.add(after)
-                queue.append(after)
-    return Walk(len(seen), widest, steps)
+            after = dict.fromkeys(chain.from_iterable(builder.follow[position] for position in taken))
+            after.update(dict.fromkeys(whole.first))
+            steps += len(after)
+            following = tuple(after)
+            if not following:
+                continue
+            if following not in numbers:
+                numbers[following] = len(states)
+                states.append(following)
+            edges[-1].append(numbers[following])
+            if steps > max_steps or len(states) > max_states:
+                raise TooWide
+    weights = [max((_weight(builder.atoms[position]) for position in state), default=1) for state in states]
+    load = sum(weights[number] for number in _recurring(edges))
+    return Walk(load, max(map(len, states)), steps)
+
+
+def _weight(atom: Atom) -> int:
+    if atom.maybe:
+        return _PROPERTY_WEIGHT
+    return 1 if atom.others is False else _UNICODE_WEIGHT
+
+
+def _recurring(edges: list[list[int]]) -> Iterator[int]:
+    """Give the nodes that lie on a cycle: what remains when nodes without a way in, or without a way out, are taken off.
+
+    That keeps what lies between two cycles too, which only makes the load larger.
+    """
+    backwards: list[list[int]] = [[] for _ in edges]
+    for source, targets in enumerate(edges):
+        for target in targets:
+            backwards[target].append(source)
+    yield from sorted(_remaining(edges, backwards) & _remaining(backwards, edges))
+
+
+def _remaining(forwards: list[list[int]], backwards: list[list[int]]) -> set[int]:
+    left = [len(targets) for targets in forwards]
+    gone = [number for number, count in enumerate(left) if not count]
+    for number in gone:
+        for source in backwards[number]:
+            left[source] -= 1
+            if not left[source]:
+                gone.append(source)  # noqa: B909 -- the list is the queue
+    return set(range(len(forwards))).difference(gone)

@@ -78,7 +78,9 @@ def _keywords(dialect: Dialect) -> tuple[frozenset[str], frozenset[str], frozens
 
 
 _BY_DIALECT: Final = {each: _keywords(each) for each in Dialect}
-IN_PLACE: Final = frozenset({"allOf", "anyOf", "oneOf", "if", "then", "else", "not", "dependentSchemas", "dependencies"})
+IN_PLACE: Final = frozenset(
+    {"allOf", "anyOf", "oneOf", "if", "then", "else", "not", "dependentSchemas", "dependencies"}
+)
 """The keywords whose schemas apply to the same value as the schema that holds them."""
 
 

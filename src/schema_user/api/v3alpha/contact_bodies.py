@@ -19,7 +19,7 @@ class Body(msgspec.Struct, forbid_unknown_fields=True, rename="camel", kw_only=T
     """The base of everything that is taken: lowerCamelCase, unknown fields refused, null is absent."""
 
 
-class SendCodeBody(Body):
+class SendCodeBody(Body, kw_only=True):
     """The service sends the code."""
 
     url_template: (
@@ -35,11 +35,11 @@ class SendCodeBody(Body):
     ) = None
 
 
-class ReturnCodeBody(Body):
+class ReturnCodeBody(Body, kw_only=True):
     """The code comes back in the answer; needs user.write."""
 
 
-class _AlternativesBody(Body):
+class _AlternativesBody(Body, kw_only=True):
     send_code: SendCodeBody | None = None
     return_code: ReturnCodeBody | None = None
     is_verified: (
@@ -47,33 +47,33 @@ class _AlternativesBody(Body):
     ) = None
 
 
-class EmailBody(_AlternativesBody):
+class EmailBody(_AlternativesBody, kw_only=True):
     """An email address, and how it is verified; without an alternative a code is sent."""
 
     address: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
-class PhoneBody(_AlternativesBody):
+class PhoneBody(_AlternativesBody, kw_only=True):
     """A phone number, and how it is verified; without an alternative a code is sent."""
 
     number: Annotated[str, msgspec.Meta(min_length=1, max_length=20)]
 
 
-class ContactBody(Body):
+class ContactBody(Body, kw_only=True):
     """Where the user can be reached; what is absent stays as it is."""
 
     email: EmailBody | None = None
     phone: PhoneBody | None = None
 
 
-class ResendBody(Body):
+class ResendBody(Body, kw_only=True):
     """How another code is delivered; without an alternative it is sent."""
 
     send_code: SendCodeBody | None = None
     return_code: ReturnCodeBody | None = None
 
 
-class VerifyBody(Body):
+class VerifyBody(Body, kw_only=True):
     """The code that was received."""
 
     verification_code: Annotated[str, msgspec.Meta(min_length=1, max_length=20)]

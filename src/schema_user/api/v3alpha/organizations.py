@@ -42,14 +42,14 @@ _Host = Annotated[str, msgspec.Meta(min_length=1, max_length=253, pattern=r"^[A-
 _Duration = Annotated[str, msgspec.Meta(max_length=12, description="Such as 90s, 10m or 1h.")]
 
 
-class CreateOrganizationBody(Body):
+class CreateOrganizationBody(Body, kw_only=True):
     """A new organization."""
 
     name: _Name
     organization_id: _Name | None = None
 
 
-class SettingsBody(Body):
+class SettingsBody(Body, kw_only=True):
     """What the organization chooses for itself; absent: as the instance has it."""
 
     url_template_hosts: Annotated[list[_Host], msgspec.Meta(max_length=100)] | None = None
@@ -58,7 +58,7 @@ class SettingsBody(Body):
     phone_code_ttl: _Duration | None = None
 
 
-class UpdateOrganizationBody(Body):
+class UpdateOrganizationBody(Body, kw_only=True):
     """What shall change; ``settings`` replaces all of them."""
 
     name: _Name | None = None
@@ -75,21 +75,21 @@ class OrganizationSortingColumn(enum.StrEnum):
     CHANGE_DATE = "FIELD_NAME_CHANGE_DATE"
 
 
-class SearchOrganizationsBody(SearchBody):
+class SearchOrganizationsBody(SearchBody, kw_only=True):
     """A search over organizations; several queries must all hold."""
 
     sorting_column: OrganizationSortingColumn = OrganizationSortingColumn.UNSPECIFIED
     queries: list[OrganizationQueryBody] = []
 
 
-class SavedOrganizationView(View):
+class SavedOrganizationView(View, kw_only=True):
     """What a change of an organization answers."""
 
     organization_id: str
     details: DetailsView
 
 
-class SettingsView(View):
+class SettingsView(View, kw_only=True):
     """What the organization chose for itself."""
 
     url_template_hosts: list[str] | None = None
@@ -98,7 +98,7 @@ class SettingsView(View):
     phone_code_ttl: str | None = None
 
 
-class OrganizationView(View):
+class OrganizationView(View, kw_only=True):
     """An organization."""
 
     organization_id: str
@@ -108,13 +108,13 @@ class OrganizationView(View):
     settings: SettingsView
 
 
-class GotOrganizationView(View):
+class GotOrganizationView(View, kw_only=True):
     """One organization."""
 
     organization: OrganizationView
 
 
-class FoundOrganizationsView(View):
+class FoundOrganizationsView(View, kw_only=True):
     """One page of organizations."""
 
     details: SearchDetails

@@ -53,7 +53,7 @@ class Compatibility(enum.StrEnum):
     MIGRATE = "migrate"
 
 
-class CreateSchemaBody(Body):
+class CreateSchemaBody(Body, kw_only=True):
     """A new user schema."""
 
     type: _Type
@@ -63,7 +63,7 @@ class CreateSchemaBody(Body):
     compatibility: Compatibility | None = None
 
 
-class UpdateSchemaBody(Body):
+class UpdateSchemaBody(Body, kw_only=True):
     """What shall change; only a changed ``schema`` raises the revision."""
 
     type: _Type | None = None
@@ -72,7 +72,7 @@ class UpdateSchemaBody(Body):
     compatibility: Compatibility | None = None
 
 
-class CheckBody(Body):
+class CheckBody(Body, kw_only=True):
     """A JSON Schema, and a document to try it with."""
 
     schema: Any
@@ -90,14 +90,14 @@ class SchemaSortingColumn(enum.StrEnum):
     CHANGE_DATE = "FIELD_NAME_CHANGE_DATE"
 
 
-class SearchSchemasBody(SearchBody):
+class SearchSchemasBody(SearchBody, kw_only=True):
     """A search over user schemas; several queries must all hold."""
 
     sorting_column: SchemaSortingColumn = SchemaSortingColumn.UNSPECIFIED
     queries: list[SchemaQueryBody] = []
 
 
-class SavedSchemaView(View):
+class SavedSchemaView(View, kw_only=True):
     """What saving a schema answers; ``warnings`` name what is taken but does nothing."""
 
     id: str
@@ -106,7 +106,7 @@ class SavedSchemaView(View):
     warnings: list[ViolationView] | None = None
 
 
-class SchemaView(View):
+class SchemaView(View, kw_only=True):
     """A user schema at one revision."""
 
     id: str
@@ -119,13 +119,13 @@ class SchemaView(View):
     compatibility: str
 
 
-class GotSchemaView(View):
+class GotSchemaView(View, kw_only=True):
     """One user schema."""
 
     schema: SchemaView
 
 
-class FoundSchemasView(View):
+class FoundSchemasView(View, kw_only=True):
     """One page of user schemas."""
 
     details: SearchDetails
@@ -134,26 +134,26 @@ class FoundSchemasView(View):
     next_page_token: str | None = None
 
 
-class ChangedSchemaView(View):
+class ChangedSchemaView(View, kw_only=True):
     """What a change of state or a deletion answers."""
 
     details: DetailsView
 
 
-class RevisionView(View):
+class RevisionView(View, kw_only=True):
     """A revision, and when it became current."""
 
     revision: int
     creation_date: str
 
 
-class RevisionsView(View):
+class RevisionsView(View, kw_only=True):
     """Every revision, the newest first."""
 
     result: list[RevisionView]
 
 
-class CheckedView(View):
+class CheckedView(View, kw_only=True):
     """What the gate, and the schema, say."""
 
     valid: bool

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _Value = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
-class PageBody(Body):
+class PageBody(Body, kw_only=True):
     """Which part of the results; at most 1000 at once."""
 
     offset: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 0
@@ -29,14 +29,14 @@ class PageBody(Body):
     asc: bool = False
 
 
-class SearchBody(Body):
+class SearchBody(Body, kw_only=True):
     """What every search takes; a page token goes on where its page ended, and then ``offset`` is not heeded."""
 
     query: PageBody | None = None
     page_token: Annotated[str, msgspec.Meta(max_length=4000)] | None = None
 
 
-class SearchDetails(View):
+class SearchDetails(View, kw_only=True):
     """How many results there are in all, and when that was true."""
 
     total_result: str
@@ -54,40 +54,40 @@ def page_of(body: SearchBody, sort: str) -> search.Page:
     return search.Page(sort, part.asc, part.offset, part.limit, body.page_token)
 
 
-class IdQuery(Body):
+class IdQuery(Body, kw_only=True):
     """The id is this one, or (with ``method``) like it."""
 
     id: _Value
     method: TextMethod = TextMethod.EQUALS
 
 
-class UserIdQuery(Body):
+class UserIdQuery(Body, kw_only=True):
     """The id is this one."""
 
     id: _Value
 
 
-class OrganizationIdQuery(Body):
+class OrganizationIdQuery(Body, kw_only=True):
     """The organization is this one."""
 
     organization_id: _Value
 
 
-class UsernameQuery(Body):
+class UsernameQuery(Body, kw_only=True):
     """The username is like this."""
 
     username: _Value
     method: TextMethod = TextMethod.EQUALS
 
 
-class EmailQuery(Body):
+class EmailQuery(Body, kw_only=True):
     """The email address is like this."""
 
     address: _Value
     method: TextMethod = TextMethod.EQUALS
 
 
-class PhoneQuery(Body):
+class PhoneQuery(Body, kw_only=True):
     """The phone number is like this (stored as E.164)."""
 
     number: _Value
@@ -102,7 +102,7 @@ class UserState(enum.StrEnum):
     LOCKED = "USER_STATE_LOCKED"
 
 
-class StateQuery(Body):
+class StateQuery(Body, kw_only=True):
     """The user's state is this one."""
 
     state: UserState
@@ -115,33 +115,33 @@ class SchemaState(enum.StrEnum):
     INACTIVE = "STATE_INACTIVE"
 
 
-class SchemaStateQuery(Body):
+class SchemaStateQuery(Body, kw_only=True):
     """The schema's state is this one."""
 
     state: SchemaState
 
 
-class SchemaIdQuery(Body):
+class SchemaIdQuery(Body, kw_only=True):
     """The user's schema is this one."""
 
     id: _Value
 
 
-class TypeQuery(Body):
+class TypeQuery(Body, kw_only=True):
     """The type of the (user's) schema is like this."""
 
     type: _Value
     method: TextMethod = TextMethod.EQUALS
 
 
-class NameQuery(Body):
+class NameQuery(Body, kw_only=True):
     """The name is like this."""
 
     name: _Value
     method: TextMethod = TextMethod.EQUALS
 
 
-class UserQueryBody(Body):
+class UserQueryBody(Body, kw_only=True):
     """One query over users: exactly one member is given."""
 
     user_id_query: UserIdQuery | None = None
@@ -157,19 +157,19 @@ class UserQueryBody(Body):
     not_query: UserNotBody | None = None
 
 
-class UserQueriesBody(Body):
+class UserQueriesBody(Body, kw_only=True):
     """Several queries."""
 
     queries: list[UserQueryBody]
 
 
-class UserNotBody(Body):
+class UserNotBody(Body, kw_only=True):
     """A query that must not hold."""
 
     query: UserQueryBody
 
 
-class SchemaQueryBody(Body):
+class SchemaQueryBody(Body, kw_only=True):
     """One query over user schemas: exactly one member is given."""
 
     id_query: IdQuery | None = None
@@ -180,26 +180,26 @@ class SchemaQueryBody(Body):
     not_query: SchemaNotBody | None = None
 
 
-class SchemaQueriesBody(Body):
+class SchemaQueriesBody(Body, kw_only=True):
     """Several queries."""
 
     queries: list[SchemaQueryBody]
 
 
-class SchemaNotBody(Body):
+class SchemaNotBody(Body, kw_only=True):
     """A query that must not hold."""
 
     query: SchemaQueryBody
 
 
-class OrganizationQueryBody(Body):
+class OrganizationQueryBody(Body, kw_only=True):
     """One query over organizations: exactly one member is given."""
 
     id_query: IdQuery | None = None
     name_query: NameQuery | None = None
 
 
-class TokenQueryBody(Body):
+class TokenQueryBody(Body, kw_only=True):
     """One query over tokens: exactly one member is given."""
 
     id_query: IdQuery | None = None

@@ -35,14 +35,14 @@ _TAG = "Tokens"
 _Short = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
-class GrantBody(Body):
+class GrantBody(Body, kw_only=True):
     """A role, in one organization or (without one) for the instance."""
 
     role: Role
     organization_id: _Short | None = None
 
 
-class CreateTokenBody(Body):
+class CreateTokenBody(Body, kw_only=True):
     """A new token."""
 
     name: _Short
@@ -60,28 +60,28 @@ class TokenSortingColumn(enum.StrEnum):
     CREATION_DATE = "FIELD_NAME_CREATION_DATE"
 
 
-class SearchTokensBody(SearchBody):
+class SearchTokensBody(SearchBody, kw_only=True):
     """A search over tokens; several queries must all hold."""
 
     sorting_column: TokenSortingColumn = TokenSortingColumn.UNSPECIFIED
     queries: list[TokenQueryBody] = []
 
 
-class CreatedTokenView(View):
+class CreatedTokenView(View, kw_only=True):
     """A new token; ``token`` is shown this once."""
 
     token_id: str
     token: str
 
 
-class GrantView(View):
+class GrantView(View, kw_only=True):
     """A role that a token holds."""
 
     role: str
     organization_id: str | None = None
 
 
-class TokenView(View):
+class TokenView(View, kw_only=True):
     """What is known of a token; never the token itself."""
 
     token_id: str
@@ -92,13 +92,13 @@ class TokenView(View):
     expiration_date: str | None = None
 
 
-class GotTokenView(View):
+class GotTokenView(View, kw_only=True):
     """One token."""
 
     token: TokenView
 
 
-class FoundTokensView(View):
+class FoundTokensView(View, kw_only=True):
     """One page of tokens."""
 
     details: SearchDetails
@@ -107,7 +107,7 @@ class FoundTokensView(View):
     next_page_token: str | None = None
 
 
-class RevokedTokenView(View):
+class RevokedTokenView(View, kw_only=True):
     """A token that is no longer good."""
 
     token_id: str

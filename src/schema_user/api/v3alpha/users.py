@@ -51,13 +51,13 @@ _Short = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 _Username = Annotated[str, msgspec.Meta(max_length=200)]
 
 
-class OrganizationBody(Body):
+class OrganizationBody(Body, kw_only=True):
     """The organization that a new resource belongs to."""
 
     org_id: _Short
 
 
-class CreateUserBody(Body):
+class CreateUserBody(Body, kw_only=True):
     """A new user of a schema."""
 
     user_id: _Short | None = None
@@ -68,7 +68,7 @@ class CreateUserBody(Body):
     username: _Short | None = None
 
 
-class UpdateUserBody(Body):
+class UpdateUserBody(Body, kw_only=True):
     """What shall change; what is absent stays as it is, ``data`` replaces the whole document."""
 
     contact: ContactBody | None = None
@@ -77,7 +77,7 @@ class UpdateUserBody(Body):
     username: _Username | None = None
 
 
-class ValidateBody(Body):
+class ValidateBody(Body, kw_only=True):
     """Another schema to validate by; absent: the user's own."""
 
     schema_id: _Short | None = None
@@ -97,14 +97,14 @@ class SortingColumn(enum.StrEnum):
     SCHEMA_TYPE = "FIELD_NAME_SCHEMA_TYPE"
 
 
-class SearchUsersBody(SearchBody):
+class SearchUsersBody(SearchBody, kw_only=True):
     """A search over users; several queries must all hold."""
 
     sorting_column: SortingColumn = SortingColumn.UNSPECIFIED
     queries: list[UserQueryBody] = []
 
 
-class ChangedView(View):
+class ChangedView(View, kw_only=True):
     """What every change of a user answers; a code only when ``returnCode`` asked for it."""
 
     details: DetailsView
@@ -112,41 +112,41 @@ class ChangedView(View):
     phone_code: str | None = None
 
 
-class CreatedUserView(ChangedView):
+class CreatedUserView(ChangedView, kw_only=True):
     """A user that was made."""
 
     user_id: str
 
 
-class VerificationView(View):
+class VerificationView(View, kw_only=True):
     """What setting one address answers; a code only when ``returnCode`` asked for it."""
 
     details: DetailsView
     verification_code: str | None = None
 
 
-class EmailView(View):
+class EmailView(View, kw_only=True):
     """An email address."""
 
     address: str
     is_verified: bool
 
 
-class PhoneView(View):
+class PhoneView(View, kw_only=True):
     """A phone number, as E.164."""
 
     number: str
     is_verified: bool
 
 
-class ContactView(View):
+class ContactView(View, kw_only=True):
     """Where the user can be reached."""
 
     email: EmailView | None = None
     phone: PhoneView | None = None
 
 
-class SchemaOfUserView(View):
+class SchemaOfUserView(View, kw_only=True):
     """The schema of a user, and the revision that its data passed."""
 
     id: str
@@ -154,7 +154,7 @@ class SchemaOfUserView(View):
     revision: int
 
 
-class UserView(View):
+class UserView(View, kw_only=True):
     """A user."""
 
     user_id: str
@@ -166,13 +166,13 @@ class UserView(View):
     username: str | None = None
 
 
-class GotUserView(View):
+class GotUserView(View, kw_only=True):
     """One user."""
 
     user: UserView
 
 
-class FoundUsersView(View):
+class FoundUsersView(View, kw_only=True):
     """One page of users."""
 
     details: SearchDetails
@@ -181,7 +181,7 @@ class FoundUsersView(View):
     next_page_token: str | None = None
 
 
-class ViolationView(View):
+class ViolationView(View, kw_only=True):
     """One thing wrong at one place."""
 
     field: str
@@ -189,14 +189,14 @@ class ViolationView(View):
     reason: str
 
 
-class ValidatedView(View):
+class ValidatedView(View, kw_only=True):
     """Whether the stored data matches."""
 
     valid: bool
     violations: list[ViolationView]
 
 
-class UserSchemaView(View):
+class UserSchemaView(View, kw_only=True):
     """A user's schema as the caller may see it."""
 
     schema: Any

@@ -1,0 +1,216 @@
+"""What an uploaded JSON Schema must be, before anything is stored.
+
+A document that passes is an object of at most 256 KiB (a setting) and 64 levels, in a dialect that is known, valid by
+its metaschema, refers only to itself, and has patterns that the linear engine takes at a bounded cost
+(``patterns.py``). Nothing is fetched. A schema of ``true`` or ``false`` alone is refused: a user schema has a body.
+
+Every finding of the later checks comes at once, at most 100 and then a count; what is malformed as JSON, too large, too
+deep or of an unknown dialect is reported alone, for nothing behind it could be judged.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from schema_user.errors import Violation
+from schema_user.validation import rust
+from schema_user.validation.dialect import Dialect, dialect_named, dialect_of
+from schema_user.validation.formats import FORMATS
+from schema_user.validation.outline import Location, Outline
+from schema_user.validation.patterns import PatternBudget
+from schema_user.validation.violations import MAX_LISTED, is_surrogate, pointer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_BYTES: Final = 256 * 1024
+MAX_DEPTH: Final = 64
+MAX_EXPANSION: Final = 10_000
+"""In-place schemas that all ``unevaluated…`` of a document unfold to: about 0.3 s and 80 MB at the engine's worst."""
+_MAX_FIELD_CHARACTERS: Final = 64 * 1024
+
+PERMISSION: Final = "urn:zitadel:schema:permission"
+UNIQUE: Final = "urn:schema-user:unique"
+INDEX: Final = "urn:schema-user:index"
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the gate found: the document is taken if there are no violations.
+
+    ``dialect`` is empty if it is not known. Fields begin with ``schema``.
+    """
+
+    violations: tuple[Violation, ...] = ()
+    warnings: tuple[Violation, ...] = ()
+    dialect: str = ""
+
+
+@dataclass(slots=True)
+class _Listed:
+    """Findings up to a number, and a count of the others; pointers can be long, so they are bounded together too."""
+
+    kept: dict[tuple[str, str], Violation] = field(default_factory=dict)
+    room: int = _MAX_FIELD_CHARACTERS
+    others: int = 0
+
+    def add(self, violation: Violation) -> None:
+        key = (violation.field, violation.reason)
+        if key in self.kept:
+            return
+        if self.kept and (len(self.kept) >= MAX_LISTED or len(violation.field) > self.room):
+            self.others += 1
+            return
+        self.room -= len(violation.field)
+        self.kept[key] = violation
+
+    def add_at(self, location: Location, *more: str | int, text: str, reason: str) -> None:
+        """Add a finding; its pointer is written only if there is still a place for it."""
+        if len(self.kept) >= MAX_LISTED:
+            self.others += 1
+        else:
+            self.add(Violation(location.pointer(*more), text, reason))
+
+    def result(self) -> tuple[Violation, ...]:
+        listed = sorted(self.kept.values(), key=lambda each: (each.field, each.reason))
+        if self.others:
+            listed.append(Violation("schema", f"has {self.others} more findings that are not listed", "more"))
+        return tuple(listed)
+
+
+def check(document: object, *, max_bytes: int = MAX_BYTES) -> Findings:
+    """Put a document through the gate; ``document`` is what a JSON parser gave."""
+    if not isinstance(document, dict):
+        return _alone(Violation("schema", "must be an object", "type"))
+    malformed = _malformed(document) or _too_large(document, max_bytes)
+    if malformed:
+        return _alone(malformed)
+    dialect = dialect_of(document)
+    if dialect is None:
+        known = ", ".join(each.uri for each in Dialect)
+        return _alone(Violation("schema/$schema", f"names no known dialect: {known}", "dialect"))
+    violations, warnings = _Listed(), _Listed()
+    outline = Outline(document, dialect)
+    _metacheck(outline, document, violations)
+    _references(outline, violations)
+    budget = PatternBudget()
+    for location in outline:
+        _keywords(location, dialect, violations)
+        _patterns(location, budget, violations)
+        _format(location, warnings)
+    if not violations.kept:
+        for violation in _compile(document, dialect):
+            violations.add(violation)
+    return Findings(violations.result(), warnings.result(), str(dialect))
+
+
+def _alone(violation: Violation) -> Findings:
+    return Findings((violation,))
+
+
+def _malformed(document: dict[str, Any]) -> Violation | None:
+    """Find the first place that is no JSON, or too deep."""
+    stack: list[tuple[Any, int, Any]] = [(document, 1, None)]
+    while stack:
+        here = stack.pop()
+        value, depth, _ = here
+        if isinstance(value, dict | list) and depth > MAX_DEPTH:
+            return Violation(_path(here), f"is deeper than {MAX_DEPTH} levels", "depth")
+        if isinstance(value, dict):
+            if not all(isinstance(name, str) and not is_surrogate(name) for name in value):
+                return Violation(_path(here), "has a name that is no text", "surrogate")
+            stack.extend((inner, depth + 1, (here, name)) for name, inner in value.items())
+        elif isinstance(value, list):
+            stack.extend((inner, depth + 1, (here, index)) for index, inner in enumerate(value))
+        elif isinstance(value, str) and is_surrogate(value):
+            return Violation(_path(here), "has a lone surrogate, which is no character", "surrogate")
+        elif isinstance(value, float) and not math.isfinite(value):
+            return Violation(_path(here), "is no finite number", "number")
+    return None
+
+
+def _path(here: tuple[Any, int, Any]) -> str:
+    tokens: list[str | int] = []
+    step = here[2]
+    while step is not None:
+        around, token = step
+        tokens.append(token)
+        step = around[2]
+    return pointer("schema", reversed(tokens))
+
+
+def _too_large(document: dict[str, Any], max_bytes: int) -> Violation | None:
+    try:
+        size = len(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
+    except (TypeError, ValueError):  # a value that no JSON parser gives, or an integer of thousands of digits
+        return Violation("schema", "is no JSON that can be stored", "json")
+    return Violation("schema", f"is larger than {max_bytes} bytes", "size") if size > max_bytes else None
+
+
+def _metacheck(outline: Outline, document: dict[str, Any], violations: _Listed) -> None:
+    """Check by the metaschema: the root, and what only a reference makes a schema."""
+    for violation in rust.metaschema_violations(document, outline.dialect, "schema"):
+        violations.add(violation)
+    for location in outline:
+        if not location.metachecked and (location.parent is None or location.parent.metachecked):
+            for violation in rust.metaschema_violations(location.schema, outline.dialect, location.pointer()):
+                violations.add(violation)
+
+
+def _references(outline: Outline, violations: _Listed) -> None:
+    for bad in outline.bad_references:
+        violations.add_at(bad.location, bad.keyword, text=bad.text, reason=bad.reason)
+    wide = outline.expansion(MAX_EXPANSION)
+    if wide is not None:
+        text = f"unfolds, with the unevaluated… before it, to more than {MAX_EXPANSION} schemas in place"
+        violations.add_at(wide, text=text, reason="unevaluatedExpansion")
+
+
+def _keywords(location: Location, dialect: Dialect, violations: _Listed) -> None:
+    schema = location.schema
+    if PERMISSION in schema:
+        violations.add_at(
+            location,
+            PERMISSION,
+            text="is not supported yet: permissions are not enforced",
+            reason="permissionUnsupported",
+        )
+    for keyword in (UNIQUE, INDEX):
+        if not isinstance(schema.get(keyword, False), bool):
+            violations.add_at(location, keyword, text="must be of type boolean", reason="type")
+    if schema.get(UNIQUE) is True:
+        violations.add_at(
+            location, UNIQUE, text="is not supported yet: nothing would enforce it", reason="uniqueUnsupported"
+        )
+    if location.parent is not None and "$schema" in schema and dialect_named(schema["$schema"]) is not dialect:
+        violations.add_at(location, "$schema", text="must name the dialect of the whole document", reason="dialect")
+
+
+def _patterns(location: Location, budget: PatternBudget, violations: _Listed) -> None:
+    pattern = location.schema.get("pattern")
+    if isinstance(pattern, str) and (refused := budget.refusal(pattern)):
+        violations.add_at(location, "pattern", text=refused.text, reason=refused.reason)
+    named = location.schema.get("patternProperties")
+    for name in named if isinstance(named, dict) else ():
+        if refused := budget.refusal(name):
+            violations.add_at(location, "patternProperties", name, text=refused.text, reason=refused.reason)
+
+
+def _format(location: Location, warnings: _Listed) -> None:
+    name = location.schema.get("format")
+    if isinstance(name, str) and name not in FORMATS:
+        warnings.add_at(
+            location, "format", text="is no format that is known, so it is not checked", reason="formatUnknown"
+        )
+
+
+def _compile(document: dict[str, Any], dialect: Dialect) -> Iterable[Violation]:
+    """Let the engine itself have the last word."""
+    try:
+        rust.compile_schema(document, dialect)
+    except Exception as error:  # noqa: BLE001 -- whatever the engine refuses is a finding, never a failure of ours
+        path = getattr(error, "instance_path", ())
+        yield Violation(pointer("schema", path), "is not taken by the validator", "compile")

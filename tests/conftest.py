@@ -202,7 +202,8 @@ def server(short_dir: Path) -> Iterator[Server]:
     """Run one server for all tests of the API; what they must not share, they make for themselves."""
     running = Server(short_dir / "server").start()
     yield running
-    running.stop()
+    assert running.stop() == 0
+    assert "unexpected" not in running.log(), running.log()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Request, Response, get
-from litestar.handlers import HTTPRouteHandler
 from markupsafe import Markup, escape
 
 from schema_user.api.openapi_components import Json, ref
@@ -22,6 +21,8 @@ from schema_user.api.reasons import error_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from litestar.handlers import HTTPRouteHandler
 
 _FOLDER: Final = Path(__file__).parent / "templates"
 _STYLE: Final = (_FOLDER / "docs.css").read_text(encoding="utf-8")
@@ -44,8 +45,12 @@ _COMMON: Final = ("Organization", "RequestId")
 """Parameters that the page shows once for all operations."""
 
 _REFUSED: Final = 400
-_SPANS: Final = (("minLength", "maxLength", " characters"), ("minItems", "maxItems", " items"), ("minimum", "maximum", ""))
-_KEYS: Final = "keys: not empty, no dot, not `__proto__`, not beginning with $"
+_SPANS: Final = (
+    ("minLength", "maxLength", " characters"),
+    ("minItems", "maxItems", " items"),
+    ("minimum", "maximum", ""),
+)
+_KEYS: Final = "keys: not empty, no dot, not __proto__, not beginning with $"
 _CODE: Final = re.compile(r"(`+)(.+?)\1")
 _STRONG: Final = re.compile(r"\*\*(.+?)\*\*")
 _TOKEN: Final = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|(-?\d[\d.eE+-]*|\btrue\b|\bfalse\b|\bnull\b)')
@@ -119,14 +124,16 @@ def _shown(document: Json, path: str, method: str, operation: Json) -> Json:
     body = operation.get("requestBody")
     content = body["content"].get(JSON) if body else None
     answers = {int(code): _resolved(document, each) for code, each in operation["responses"].items()}
-    security = operation.get("security", document["security"])
+    security: list[Json] = operation["security"] if "security" in operation else document["security"]
     return {
         "id": operation["operationId"],
         "method": method,
         "path": path,
         "also": [],
         "summary": operation["summary"],
-        "paragraphs": [each for each in operation["description"].split("\n\n") if not each.startswith("**Permission:**")],
+        "paragraphs": [
+            each for each in operation["description"].split("\n\n") if not each.startswith("**Permission:**")
+        ],
         "permission": operation.get("x-permission", ""),
         "open": "to all" if security == [] else "in part" if {} in security else "",
         "parameters": list(map(_parameter, parameters)),
@@ -145,8 +152,9 @@ def _parameter(parameter: Json) -> Json:
 
 
 def _answer(document: Json, code: int, response: Json) -> Json:
-    media_type, content = next(iter(response.get("content", {}).items()), ("", {}))
-    schema = content.get("schema", {})
+    found: dict[str, Json] = response.get("content", {})
+    media_type, content = next(iter(found.items()), ("", {}))
+    schema: Json = content.get("schema", {})
     return {
         "code": code,
         "text": response["description"],
@@ -175,7 +183,7 @@ def curl(path: str, method: str, operation: Json, parameters: list[Json]) -> str
 
 
 def field_rows(document: Json, schema: Json, depth: int = 0, above: tuple[str, ...] = ()) -> Iterator[Row]:
-    """List the fields of an object, those of the objects in it after each; one that holds itself is not entered again."""
+    """List the fields of an object, each with those in it after it; one that holds itself is not entered again."""
     schema = _resolved(document, schema)
     required = schema.get("required", ())
     for name, prop in schema.get("properties", {}).items():
@@ -190,7 +198,7 @@ def field_rows(document: Json, schema: Json, depth: int = 0, above: tuple[str, .
         if component in above:
             limits = (*limits, f"again {component}, as above")
         text = prop.get("description") or inner.get("description") or resolved.get("description", "")
-        type_ = _type(resolved) + (" list" if many else "")
+        type_ = f"list of {_type(resolved)}s" if many else _type(resolved)
         yield Row(depth, name, type_, name in required, limits, choices or _limits(resolved)[1], text)
         if entered:
             yield from field_rows(document, target, depth + 1, (*above, component))
@@ -203,11 +211,13 @@ def _type(schema: Json) -> str:
 
 def _limits(schema: Json) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Say what a value may be: in words, and the words it may be one of."""
-    words = [_span(schema.get(low), schema.get(high), unit) for low, high, unit in _SPANS if {low, high} & schema.keys()]
+    words = [
+        _span(schema.get(low), schema.get(high), unit) for low, high, unit in _SPANS if {low, high} & schema.keys()
+    ]
     words += [schema["format"]] if "format" in schema else []
     words += [f"matches {schema['pattern']}"] if "pattern" in schema else []
     words += [_KEYS] if "propertyNames" in schema else []
-    words += ["exactly one of these members"] if schema.get("maxProperties") == 1 else []
+    words += ["exactly one of the members below"] if schema.get("maxProperties") == 1 else []
     if "not" in schema:
         names = dict.fromkeys(name for pair in schema["not"]["anyOf"] for name in pair["required"])
         words.append("at most one of " + ", ".join(names))
@@ -218,8 +228,8 @@ def _limits(schema: Json) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def _span(low: int | None, high: int | None, unit: str) -> str:
     if low is None or high is None:
-        return f"at least {low}{unit}" if high is None else f"at most {high}{unit}"
-    return f"{low} to {high}{unit}"
+        return f"at least {low:,}{unit}" if high is None else f"at most {high:,}{unit}"
+    return f"{low:,} to {high:,}{unit}"
 
 
 def _plain(value: Any) -> str:

@@ -11,8 +11,9 @@ import msgspec
 
 from schema_user.api.details import DetailsView
 from schema_user.api.glossary import FIELDS, ID_PATTERN, SCHEMA_ID, TOKEN_ID, USER_ID, field_of
-from schema_user.api.openapi_components import HEADERS, PARAMETERS, SCHEMAS, Json, ref, refusal_name, responses, schemas
+from schema_user.api.openapi_components import HEADERS, PARAMETERS, SCHEMAS, Json, ref, schemas
 from schema_user.api.operation import JSON, Operation
+from schema_user.api.refusals import refusal_name, responses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -119,13 +120,7 @@ def build(routes: Iterable[HTTPRouteHandler], version: str, server_url: str) -> 
             tags.update(described["tags"])
     return {
         "openapi": "3.1.0",
-        "info": {
-            "title": "schema-user",
-            "version": version,
-            "summary": "A user-data service: users whose data, contacts and permissions follow JSON Schemas.",
-            "description": _DESCRIPTION,
-            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        },
+        "info": _info(version),
         "servers": [{"url": server_url}],
         "security": [{"bearerAuth": []}],
         "tags": [{"name": name, "description": text} for name, text in _TAGS.items() if name in tags],
@@ -139,6 +134,16 @@ def build(routes: Iterable[HTTPRouteHandler], version: str, server_url: str) -> 
                 "bearerAuth": {"type": "http", "scheme": "bearer", "description": "A token of `POST /v3alpha/tokens`."}
             },
         },
+    }
+
+
+def _info(version: str) -> Json:
+    return {
+        "title": "schema-user",
+        "version": version,
+        "summary": "A user-data service: users whose data, contacts and permissions follow JSON Schemas.",
+        "description": _DESCRIPTION,
+        "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
     }
 
 
@@ -165,7 +170,9 @@ def _entries(route: HTTPRouteHandler, components: Json) -> Iterable[tuple[str, s
             if f"{method} {path}" != first:
                 head["description"] += f"\n\nThe same operation as `{first}`."
                 head["x-alias-of"] = base
-            described = _plain(path, method, head) if operation is None else _operation(operation, method, head, components)
+            described = (
+                _plain(path, method, head) if operation is None else _operation(operation, method, head, components)
+            )
             yield path, method, described
 
 

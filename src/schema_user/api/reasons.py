@@ -20,13 +20,13 @@ _BY_FAULT: Final[dict[type[errors.Fault], dict[str, str]]] = {
         "QUERY_INVALID": "A query parameter is unknown, given twice or not of the form that it must have.",
         "REQUEST_INVALID": "The request is malformed below the level of fields: its path, query or transfer.",
         "SCHEMA_INVALID": "The document is not a JSON Schema that the service can take.",
-        "URL_TEMPLATE_INVALID": "A `urlTemplate` is no https URL, has another placeholder or leads to a host not allowed.",
+        "URL_TEMPLATE_INVALID": "A `urlTemplate` is no https URL, has a wrong placeholder or leads to a wrong host.",
     },
     errors.Unmet: {
         "ALREADY_VERIFIED": "Another code was asked for, but the address is verified.",
         "CODE_EXPIRED": "The code was right once, but its time is over; ask for another one.",
         "CODE_NOT_PENDING": "No code waits to be entered for this address.",
-        "COMPATIBILITY_UNSUPPORTED": "A `compatibility` other than `allow` was asked for; this version offers only that.",
+        "COMPATIBILITY_UNSUPPORTED": "A `compatibility` other than `allow` was asked for; only that is offered.",
         "CONTACT_MISSING": "The user has no address on this channel.",
         "DATA_INVALID": "The data does not match its schema's current revision; every violation is listed.",
         "ORGANIZATION_INACTIVE": "The organization is not active: it can be read, but nothing in it can be written.",
@@ -80,6 +80,7 @@ _BY_FAULT: Final[dict[type[errors.Fault], dict[str, str]]] = {
         "BODY_TOO_LARGE": "The body has more bytes than `limit` in the metadata.",
     },
     errors.WrongMediaType: {
+        "ENCODING_UNSUPPORTED": "The body is compressed; send it as it is.",
         "MEDIA_TYPE_UNSUPPORTED": "The body is not declared as `application/json` in UTF-8.",
     },
     errors.Unavailable: {

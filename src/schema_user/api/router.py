@@ -74,5 +74,6 @@ def make_router(state: State, lifespan: Callable[[Litestar], contextlib.Abstract
         openapi_config=None,
         exception_handlers={Exception: _answer},
         request_max_body_size=None,
+        logging_config=None,
         debug=False,
     )

@@ -51,7 +51,7 @@ async def mailbox_page(request: Request[Any, Any, Any]) -> Response[bytes]:
         raise Missing("PATH_UNKNOWN", "there is nothing at this path")
     letters = await asyncio.to_thread(Mailbox(settings.data_dir).newest, _SHOWN)
     page = _TEMPLATES.get_template("mailbox.html.j2").render(style=_STYLE, letters=letters)
-    return Response(page.encode(), media_type="text/html; charset=utf-8", headers=_HEADERS)
+    return Response(page.encode(), media_type="text/html", headers=_HEADERS)
 
 
 ROUTES: list[HTTPRouteHandler] = [mailbox_page]

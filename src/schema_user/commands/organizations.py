@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +12,7 @@ from schema_user.domain.identifier import CLIENT_ID_RULE, is_client_id
 from schema_user.domain.organization import Organization, OrganizationSettings
 from schema_user.domain.permission import Permission
 from schema_user.errors import Aborted, Conflict, Malformed, Unmet, Violation
+from schema_user.store.organizations import KNOWN_TTL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from schema_user.wiring import Wiring
 
 _TRIES: Final = 10
+_CACHES_EMPTY: Final = KNOWN_TTL + 1
+"""Seconds after which no process uses what it knew of an organization before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ async def _change(
         after = replace(after, sequence=before.sequence + 1, version=before.version + 1, changed_at=now)
         if target.validate_only or await wiring.organizations.replace(before, after):
             return after
-    raise Aborted("RACE_LOST", "others changed the organization at the same time; try again", retry_after=1)
+    raise _race_lost()
 
 
 async def _permitted(wiring: Wiring, target: OrganizationTarget, permission: Permission) -> Organization:
@@ -162,18 +166,41 @@ async def set_organization_state(wiring: Wiring, target: OrganizationTarget, *, 
 async def delete_organization(wiring: Wiring, target: OrganizationTarget) -> Organization:
     """Delete an organization that has neither users nor schemas; its id is not used again.
 
+    It is made read-only first, and no process may still know it as it was, before it is looked through.
+
     Raises:
         Unmet: ``ORGANIZATION_IN_USE``.
     """
     before = await _permitted(wiring, target, Permission.INSTANCE)
-    users = await wiring.users.count_of_organization(before.organization_id)
-    schemas = await wiring.schemas.count_of_organization(before.organization_id)
+    await _require_empty(wiring, before)
+    blocked = replace(before, active=False, version=before.version + 1)
+    await _store(wiring, before, blocked)
+    await asyncio.sleep(_CACHES_EMPTY)
+    try:
+        await _require_empty(wiring, before)
+    except Unmet:
+        await _store(wiring, blocked, replace(before, version=blocked.version + 1))
+        raise
+    if not await wiring.organizations.erase(blocked):
+        raise _race_lost()
+    return replace(before, sequence=before.sequence + 1, changed_at=max(wiring.now(), before.changed_at))
+
+
+async def _store(wiring: Wiring, before: Organization, after: Organization) -> None:
+    if not await wiring.organizations.replace(before, after):
+        raise _race_lost()
+
+
+async def _require_empty(wiring: Wiring, organization: Organization) -> None:
+    users = await wiring.users.count_of_organization(organization.organization_id)
+    schemas = await wiring.schemas.count_of_organization(organization.organization_id)
     if users or schemas:
         raise Unmet(
             "ORGANIZATION_IN_USE",
             f"the organization has {users} users and {schemas} user schemas",
             metadata={"users": str(users), "schemas": str(schemas)},
         )
-    if not target.validate_only and not await wiring.organizations.erase(before):
-        raise Aborted("RACE_LOST", "others changed the organization at the same time; try again", retry_after=1)
-    return replace(before, sequence=before.sequence + 1, changed_at=max(wiring.now(), before.changed_at))
+
+
+def _race_lost() -> Aborted:
+    return Aborted("RACE_LOST", "others changed the organization at the same time; try again", retry_after=1)

@@ -225,8 +225,6 @@ async def delete_schema(wiring: Wiring, target: SchemaTarget) -> UserSchema:
     """
     before = await _permitted(wiring, target, Permission.USERSCHEMA_DELETE)
     await _require_unused(wiring, before)
-    if target.validate_only:
-        return before
     blocked = replace(before, state=SchemaState.DELETING, version=before.version + 1)
     if not await wiring.schemas.replace(before, blocked):
         raise Aborted("RACE_LOST", "others changed the user schema at the same time; try again", retry_after=1)

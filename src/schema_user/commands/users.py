@@ -255,6 +255,5 @@ async def delete_user(wiring: Wiring, target: Target) -> Decision:
         return Decision(erased(user))
 
     decision = await change_user(wiring, target, permit, decide)
-    if not target.validate_only:
-        await wiring.outbox.erase_user(target.user_id, wiring.now())
+    await wiring.outbox.erase_user(target.user_id, wiring.now())
     return decision

@@ -20,8 +20,7 @@ ASCII_SIZE: Final = 128
 ASCII: Final = (1 << ASCII_SIZE) - 1
 _MAX_POSITIONS: Final = 3_000
 _MAX_UNKNOWN: Final = 5
-_PROPERTY_WEIGHT: Final = 60
-_UNICODE_WEIGHT: Final = 6
+_WIDTHS: Final = (1, 2, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,31 +224,50 @@ def _letters(atoms: Sequence[Atom]) -> list[int]:
 class Walk:
     """What walking the automaton showed.
 
-    ``load`` counts the states that a text can come back to, a state with ``.`` or a property for as many as its UTF-8
-    has; ``widest`` the most positions in one state; ``steps`` what the walk took.
+    ``load`` counts the states that a text can come back to, ``width`` the positions in the widest state; in both,
+    what has characters beyond ASCII counts for as many as its UTF-8 has. ``steps`` is what the walk took.
     """
 
     load: int
-    widest: int
+    width: int
     steps: int
 
 
-def walk(pattern: Choice, *, max_states: int, max_steps: int) -> Walk:
-    """Walk the lists of positions that some text can lead to, up to where a match is certain.
+def walk(
+    pattern: Choice,
+    *,
+    max_states: int,
+    max_steps: int,
+    certain: bool = True,
+    weights: tuple[int, int, int] = (1, 6, 60),
+) -> Walk:
+    """Walk the lists of positions that some text can lead to.
 
-    The engine keeps positions in the order of preference, so lists count, not sets.
+    The engine keeps positions in the order of preference, so lists count, not sets. With ``certain`` the walk stops
+    where a match is sure. ``weights`` are those of an atom in ASCII, of one beyond, and of one with a property.
 
     Raises:
         TooWide: if there are more than ``max_states``, or finding them takes more than ``max_steps``.
     """
     builder = _Builder(max_steps)
     whole = builder.choice(pattern)
-    if whole.empty or whole.empty_at_start:
+    if certain and (whole.empty or whole.empty_at_start):
         return Walk(1, 0, 1)
+    states, edges, steps = _states(builder, whole, max_states, max_steps, certain=certain)
+    kinds = [2 if atom.maybe else 0 if atom.others is False else 1 for atom in builder.atoms]
+    loads = [weights[max((kinds[position] for position in state), default=0)] for state in states]
+    load = sum(loads[number] for number in _recurring(edges))
+    width = max(sum(_WIDTHS[kinds[position]] for position in state) for state in states)
+    return Walk(load, width, steps)
+
+
+def _states(
+    builder: _Builder, whole: _Part, max_states: int, max_steps: int, *, certain: bool
+) -> tuple[list[tuple[int, ...]], list[list[int]], int]:
+    """Give the lists of positions, for each the numbers of those that can come next, and the steps taken."""
     letters = _letters(builder.atoms)
-    begin = tuple(dict.fromkeys(whole.at_start))
-    numbers = {begin: 0}
-    states = [begin]
+    states = [tuple(dict.fromkeys(whole.at_start))]
+    numbers = {states[0]: 0}
     edges: list[list[int]] = []
     steps = 0
     while len(edges) < len(states):
@@ -258,7 +276,7 @@ def walk(pattern: Choice, *, max_states: int, max_steps: int) -> Walk:
         for letter in letters:
             taken = [position for position in state if letter >> position & 1]
             steps += 1 + len(state)
-            if any(whole.last >> position & 1 for position in taken):
+            if certain and any(whole.last >> position & 1 for position in taken):
                 continue
             after = dict.fromkeys(chain.from_iterable(builder.follow[position] for position in taken))
             after.update(dict.fromkeys(whole.first))
@@ -272,35 +290,26 @@ def walk(pattern: Choice, *, max_states: int, max_steps: int) -> Walk:
             edges[-1].append(numbers[following])
             if steps > max_steps or len(states) > max_states:
                 raise TooWide
-    weights = [max((_weight(builder.atoms[position]) for position in state), default=1) for state in states]
-    load = sum(weights[number] for number in _recurring(edges))
-    return Walk(load, max(map(len, states)), steps)
+    return states, edges, steps
 
 
-def _weight(atom: Atom) -> int:
-    if atom.maybe:
-        return _PROPERTY_WEIGHT
-    return 1 if atom.others is False else _UNICODE_WEIGHT
-
-
-def _recurring(edges: list[list[int]]) -> Iterator[int]:
-    """Give the nodes that lie on a cycle: what remains when nodes without a way in, or without a way out, are taken off.
-
-    That keeps what lies between two cycles too, which only makes the load larger.
-    """
+def _recurring(edges: list[list[int]]) -> set[int]:
+    """Find the states that lie on a cycle, or between two: what is left when loose ends are taken off."""
     backwards: list[list[int]] = [[] for _ in edges]
     for source, targets in enumerate(edges):
         for target in targets:
             backwards[target].append(source)
-    yield from sorted(_remaining(edges, backwards) & _remaining(backwards, edges))
+    return _remaining(edges, backwards) & _remaining(backwards, edges)
 
 
 def _remaining(forwards: list[list[int]], backwards: list[list[int]]) -> set[int]:
     left = [len(targets) for targets in forwards]
-    gone = [number for number, count in enumerate(left) if not count]
-    for number in gone:
-        for source in backwards[number]:
+    loose = [number for number, count in enumerate(left) if not count]
+    gone = set(loose)
+    while loose:
+        for source in backwards[loose.pop()]:
             left[source] -= 1
             if not left[source]:
-                gone.append(source)  # noqa: B909 -- the list is the queue
-    return set(range(len(forwards))).difference(gone)
+                gone.add(source)
+                loose.append(source)
+    return set(range(len(forwards))) - gone

@@ -212,5 +212,8 @@ def _compile(document: dict[str, Any], dialect: Dialect) -> Iterable[Violation]:
     try:
         rust.compile_schema(document, dialect)
     except Exception as error:  # noqa: BLE001 -- whatever the engine refuses is a finding, never a failure of ours
-        path = getattr(error, "instance_path", ())
-        yield Violation(pointer("schema", path), "is not taken by the validator", "compile")
+        path = getattr(error, "instance_path", [])
+        if path[-1:] == ["pattern"] or path[-2:-1] == ["patternProperties"]:
+            yield Violation(pointer("schema", path), "is no regular expression of ECMA-262", "patternSyntax")
+        else:
+            yield Violation(pointer("schema", path), "is not taken by the validator", "compile")

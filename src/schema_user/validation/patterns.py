@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from schema_user.validation.automaton import Repeat
 
 MAX_LOAD: Final = 1_000
-MAX_WIDTH: Final = 16
+MAX_WIDTH: Final = 13
 MAX_BYTES: Final = rust.PATTERN_BYTES
 MAX_TOTAL_BYTES: Final = 32 * 1024 * 1024
 _MAX_STATES: Final = 5_000
+_WEIGHTS: Final = (1, 6, 60)
+_BACKWARD_WEIGHTS: Final = (1, 12, 600)
 _MAX_STEPS: Final = 250_000
 _MAX_TOTAL_STEPS: Final = 2_000_000
 _ADVICE: Final = "begin it with ^, repeat less, or end what is repeated with what can't be in it"
@@ -77,21 +79,32 @@ class PatternBudget:
         raise Refused("patternSyntax", "is no regular expression of ECMA-262 that the linear engine takes")
 
     def _walk(self, parsed: Parsed) -> None:
-        trees = [parsed.tree]
+        self._walk_one(parsed, parsed.tree, _WEIGHTS)
         if not begins_at_start(parsed.tree) and _has_end(parsed.tree):
-            trees.append(mirrored(parsed.tree))
-        for tree in trees:
-            steps = min(_MAX_STEPS, self._steps)
-            try:
-                walked = walk(tree, max_states=_MAX_STATES, max_steps=steps)
-            except TooWide:
-                self._steps -= steps
-                raise Refused("patternCost", f"can be in more than {MAX_LOAD} states: {_ADVICE}") from None
-            self._steps -= walked.steps
-            if walked.load > MAX_LOAD:
-                raise Refused("patternCost", f"can be in more than {MAX_LOAD} states: {_ADVICE}")
-            if parsed.boundaries and walked.widest > MAX_WIDTH:
-                raise Refused("patternCost", f"has a \\b and can be in more than {MAX_WIDTH} places at once: {_ADVICE}")
+            self._walk_one(parsed, mirrored(parsed.tree), _BACKWARD_WEIGHTS)
+
+    def _walk_one(self, parsed: Parsed, tree: Choice, weights: tuple[int, int, int]) -> None:
+        steps, certain = min(_MAX_STEPS, self._steps), not parsed.boundaries
+        try:
+            walked = walk(tree, max_states=_MAX_STATES, max_steps=steps, certain=certain, weights=weights)
+        except TooWide:
+            self._steps -= steps
+            raise Refused("patternCost", f"can be in more than {MAX_LOAD} states: {_ADVICE}") from None
+        self._steps -= walked.steps
+        if walked.load > MAX_LOAD:
+            raise Refused("patternCost", f"can be in more than {MAX_LOAD} states: {_ADVICE}")
+        if parsed.boundaries and walked.width + _forks(tree) > MAX_WIDTH:
+            raise Refused("patternCost", f"has a \\b and can be in more than {MAX_WIDTH} places at once: {_ADVICE}")
+
+
+def _forks(node: Choice) -> int:
+    """Count the repetitions that can end early: at each, the engine without look-up goes two ways."""
+    count = 0
+    for item in (item for branch in node.branches for item in branch):
+        inside = _forks(item.node) if isinstance(item.node, Choice) else 0
+        count += inside * max(item.high or item.low, 1)
+        count += 1 if item.high is None else item.high - item.low
+    return count
 
 
 def _has_end(node: Choice) -> bool:

@@ -253,7 +253,6 @@ def _state_route(word: str, summary: str, *, active: bool) -> HTTPRouteHandler:
         permission="org.write",
         body=EmptyBody,
         view=SavedOrganizationView,
-        query=_CHECKS,
         faults=(404, 409, 412),
         conditional=True,
         optional_body=True,
@@ -267,7 +266,6 @@ def _state_route(word: str, summary: str, *, active: bool) -> HTTPRouteHandler:
     tag=_TAG,
     permission="INSTANCE_OWNER",
     view=SavedOrganizationView,
-    query=_CHECKS,
     faults=(404, 409, 412),
     conditional=True,
 )

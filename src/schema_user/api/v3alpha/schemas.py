@@ -291,7 +291,6 @@ async def update_schema(call: Call, body: UpdateSchemaBody) -> Answer:
     tag=_TAG,
     permission="userschema.delete",
     view=ChangedSchemaView,
-    query=_CHECKS,
     faults=(404, 409, 412),
     conditional=True,
 )
@@ -315,7 +314,6 @@ def _state_route(word: str, state: SchemaState, summary: str) -> HTTPRouteHandle
         permission="userschema.write",
         body=EmptyBody,
         view=ChangedSchemaView,
-        query=_CHECKS,
         faults=(404, 409, 412),
         conditional=True,
         optional_body=True,

@@ -230,7 +230,10 @@ def user_view(user: User, schema_type: str) -> UserView:
 
 
 def target(call: Call) -> Target:
-    """Name the user that a request wants to change."""
+    """Name the user that a request wants to change.
+
+    Only create and update can be rehearsed: a verification that stores nothing would count no attempt.
+    """
     return Target(call.caller, call.path["user_id"], call.expected_sequence, call.validate_only)
 
 
@@ -343,7 +346,6 @@ async def update_user(call: Call, body: UpdateUserBody) -> Answer:
     tag=_TAG,
     permission="user.delete",
     view=ChangedView,
-    query=_CHECKS,
     faults=(404, 409, 412),
     conditional=True,
 )
@@ -399,7 +401,6 @@ def _transition(transition: Transition, also: str, summary: str) -> HTTPRouteHan
         permission="user.write",
         body=EmptyBody,
         view=ChangedView,
-        query=_CHECKS,
         faults=(404, 409, 412),
         conditional=True,
         optional_body=True,
@@ -479,12 +480,13 @@ def _contact_routes(
         "tag": "Contact",
         "permission": "user.write, or the user itself",
         "view": VerificationView,
-        "query": _CHECKS,
         "faults": (404, 409, 412),
         "conditional": True,
     }
     return [
-        operation("PUT", at, summary=f"Set the {channel}", body=body_type, example=example, **common)(set_address),
+        operation("PUT", at, summary=f"Set the {channel}", body=body_type, example=example, query=_CHECKS, **common)(
+            set_address
+        ),
         operation("DELETE", at, summary=f"Remove the {channel}", **common)(remove_address),
         operation(
             "POST",

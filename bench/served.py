@@ -1,0 +1,115 @@
+"""A real server in processes of its own, on a database that nobody used before, and the memory it takes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_START_SECONDS = 60
+_STOP_SECONDS = 60
+
+
+class ServedError(Exception):
+    """The server did not start, with what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server that answers on a port of 127.0.0.1; ``token`` may do everything."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    token: str
+    log: Path
+
+    def tail(self, lines: int = 20) -> str:
+        """Give the end of its log."""
+        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+    def memory(self) -> int:
+        """Give the resident bytes of its processes, the database's left out."""
+        total = 0
+        for each in _family(self.process.pid):
+            with contextlib.suppress(psutil.Error):
+                if each.name() != "mongod":
+                    total += each.memory_info().rss
+        return total
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        first = psutil.Process(pid)
+        return [first, *first.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[Served]:
+    """Run ``schema-user serve`` on its embedded database in ``folder`` for as long as the block lasts.
+
+    Raises:
+        ServedError: if it is not ready in a minute.
+    """
+    port, token, log = _free_port(), secrets.token_urlsafe(32), folder / "server.log"
+    settings = {"PORT": str(port), "DATA_DIR": str(folder), "BOOTSTRAP_TOKEN": token}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SCHEMA_USER_")}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "schema_user.cli", "serve"],
+            env=inherited | {f"SCHEMA_USER_{name}": value for name, value in settings.items()},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # Ctrl-C is for the caller, which stops it in order
+        )
+    server = Served(process, port, token, log)
+    try:
+        _await_ready(server)
+        yield server
+    finally:
+        _stop(process)
+
+
+def _await_ready(server: Served) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while b"schema-user ready on " not in server.log.read_bytes():
+        if server.process.poll() is not None or time.monotonic() > deadline:
+            raise ServedError(f"The server did not start:\n{server.tail()}")
+        time.sleep(0.05)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop it as an operator would; a second Ctrl-C doesn't keep it from ending in order, as that is bounded."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        family = _family(process.pid)
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            for each in family:
+                with contextlib.suppress(psutil.Error):
+                    each.kill()
+            process.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -208,7 +208,7 @@ async def check_schema(wiring: Wiring, caller: Caller, document: object, data: d
     if not _reads_schemas(caller):
         raise lacking(Permission.USERSCHEMA_READ)
     findings = gate.check(document, max_bytes=wiring.settings.schema_max_bytes)
-    if findings.violations or data is None:
+    if findings.violations or data is None or not isinstance(document, dict):
         return Checked(findings.violations, findings.warnings)
     validator = wiring.validators.compile(document, findings.dialect)
     return Checked(validator.violations(data), findings.warnings)

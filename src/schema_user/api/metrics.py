@@ -38,6 +38,6 @@ class Metrics:
         """Write everything in Prometheus' text format."""
         if os.environ.get(MULTIPROCESS_DIR):
             shared = CollectorRegistry()
-            MultiProcessCollector(shared)
+            MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
             return generate_latest(shared)
         return generate_latest(self._registry)

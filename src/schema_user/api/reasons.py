@@ -13,6 +13,7 @@ from schema_user.api.status import CODES, INTERNAL
 
 _BY_FAULT: Final[dict[type[errors.Fault], dict[str, str]]] = {
     errors.Malformed: {
+        "BODY_TRUNCATED": "The connection ended before the body did.",
         "CODE_INVALID": "The verification code is wrong; `attemptsLeft` in the metadata says how many tries remain.",
         "FIELD_INVALID": "The body is not JSON, or a field of it is unknown, missing, of another type or over a limit.",
         "HEADER_INVALID": "A header, such as `If-Match`, is not of the form that it must have.",

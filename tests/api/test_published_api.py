@@ -1,0 +1,44 @@
+"""The service against its own OpenAPI document: whatever is sent, the answer is one that the document knows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Server
+
+_CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "unsupported_method",
+    "use_after_free",
+    "ignored_auth",
+)
+"""Not among them: checks that take a 400 for a precondition, or a null for an absent field, to be a mistake."""
+
+
+@pytest.mark.timeout(240)
+def test_every_operation_answers_as_the_document_says(server: Server, tmp_path: Path) -> None:
+    """Never a 5xx, and no status, header or body that is not published, over generated requests to every operation."""
+    command = [
+        str(Path(sys.executable).with_name("schemathesis")),
+        "run",
+        server.url + "/openapi.json",
+        *("--header", f"Authorization: Bearer {server.token}"),
+        *("--checks", ",".join(_CHECKS)),
+        *("--phases", "examples,coverage,fuzzing"),
+        *("--max-examples", "8"),
+        *("--exclude-path-regex", "^/(health|metrics|docs|ui|openapi)"),
+        *("--warnings", "off"),
+        "--generation-deterministic",
+    ]
+    finished = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=220, check=False)
+    assert finished.returncode == 0, finished.stdout[-6000:] + finished.stderr[-2000:]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from schema_user.domain.identifier import make_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from schema_user.domain.keyring import Keyring
     from schema_user.domain.schema import UserSchema
@@ -35,6 +37,41 @@ def _silent() -> None:
     """Wake nobody: where no worker runs in this process."""
 
 
+class Turns:
+    """Lets those who want to change the same thing in this process go one after the other, first come first served.
+
+    The guard of the write decides between processes; within one, waiting for one's turn is cheaper than reading,
+    deciding and losing again and again.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nobody waiting."""
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    @contextlib.asynccontextmanager
+    async def of(self, key: str, patience: float) -> AsyncIterator[None]:
+        """Have the turn of ``key`` for as long as the block lasts.
+
+        Raises:
+            TimeoutError: if it does not come within ``patience`` seconds.
+        """
+        lock, holders = self._locks.get(key) or (asyncio.Lock(), 0)
+        self._locks[key] = (lock, holders + 1)
+        try:
+            async with asyncio.timeout(patience):
+                await lock.acquire()
+            try:
+                yield
+            finally:
+                lock.release()
+        finally:
+            lock, holders = self._locks[key]
+            if holders == 1:
+                del self._locks[key]
+            else:
+                self._locks[key] = (lock, holders - 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Wiring:
     """One set of everything, made by ``app.py`` and by nobody else.
@@ -55,6 +92,7 @@ class Wiring:
     wake: Callable[[], None] = _silent
     now: Callable[[], datetime] = utc_now
     choose: Callable[[Sequence[str]], str] = secrets.choice
+    turns: Turns = field(default_factory=Turns)
     random_bits: Callable[[int], int] = field(default=secrets.randbits)
 
     def new_id(self) -> str:

@@ -23,6 +23,7 @@ from schema_user.delivery.email import MailWriter, SmtpTransport
 from schema_user.delivery.undelivered import Undelivered
 from schema_user.domain.contact import Channel
 from schema_user.domain.message import VERIFY, Message
+from tests.conftest import SCHEMA, Server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -331,3 +332,39 @@ async def test_a_slow_server_is_waited_for() -> None:
     async with serving(Inbox(delay=1)) as inbox:
         await transport(f"smtp://127.0.0.1:{inbox.port}").send(MAIL)
     assert len(inbox.envelopes) == 1
+
+
+async def test_a_server_with_smtp_sends_its_codes(short_dir: Path) -> None:
+    """From the request to the mail: the refused one is tried again, and the code that arrives verifies."""
+    async with serving(Inbox(refuse_recipient="451 4.7.1 greylisted")) as inbox:
+        environment = {"SCHEMA_USER_SMTP_URL": f"smtp://127.0.0.1:{inbox.port}"}
+        server = Server(short_dir / "smtp", environment=environment)
+        await asyncio.to_thread(server.start)
+        try:
+            body = {"schemaId": await asyncio.to_thread(person_schema, server), "data": {"name": "Minnie"}}
+            contact = {"contact": {"email": {"address": "minnie@example.com", "sendCode": {}}}}
+            with server.client() as api:
+                user_id = (await asyncio.to_thread(api.ok, "POST", "/v3alpha/users", body | contact))["userId"]
+                await asyncio.sleep(1)
+                inbox.refuse_recipient = None
+                async with asyncio.timeout(10):
+                    while not inbox.envelopes:  # noqa: ASYNC110 -- the server's thread sets no event
+                        await asyncio.sleep(0.05)
+                content = inbox.envelopes[0].content
+                assert isinstance(content, bytes)
+                mail = message_from_bytes(content, policy=default)
+                text = mail.get_body(preferencelist=("plain",))
+                assert text is not None
+                [code] = [line.strip() for line in text.get_content().splitlines() if line.startswith("    ")]
+                path = f"/v3alpha/users/{user_id}/email/verify"
+                await asyncio.to_thread(api.ok, "POST", path, {"verificationCode": code})
+        finally:
+            await asyncio.to_thread(server.stop)
+    assert "minnie@example.com" not in server.log()
+    assert code not in server.log()
+
+
+def person_schema(server: Server) -> str:
+    """Make a schema that any object with a name passes."""
+    with server.client() as api:
+        return str(api.ok("POST", "/v3alpha/user_schemas", {"type": "person", "schema": SCHEMA})["id"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from schema_user.api.ui import linked
 from tests.conftest import Server, fresh_uri, reason
 
 if TYPE_CHECKING:
@@ -100,3 +101,12 @@ def test_with_a_database_elsewhere_there_is_no_page(short_dir: Path, mongod_uri:
     assert server.log().count("no transport for email") == 1
     assert server.log().count("no transport for phone") == 1
     assert not (server.data_dir / "mailbox").exists()
+
+
+def test_only_web_addresses_become_links() -> None:
+    """Markup in a message stays text, and a link is taken whole."""
+    assert linked("<b> x@example.com https://a.example/?c=1&d=(2) end") == (
+        '&lt;b&gt; x@example.com <a href="https://a.example/?c=1&amp;d=(2)" rel="noopener noreferrer">'
+        "https://a.example/?c=1&amp;d=(2)</a> end"
+    )
+    assert linked('https://a.example/"><script>').count("<") == 2

@@ -106,3 +106,14 @@ async def test_a_disk_that_refuses_is_tried_again(tmp_path: Path) -> None:
     with pytest.raises(Undelivered, match=r"^mailbox: FileExistsError$") as caught:
         await transport(tmp_path).send(message(Channel.EMAIL))
     assert not caught.value.permanent
+
+
+async def test_a_write_cut_short_leaves_nothing(tmp_path: Path) -> None:
+    """What cannot take its place is not left half written either."""
+    await transport(tmp_path).send(message(Channel.EMAIL))
+    [file] = (tmp_path / "mailbox").iterdir()
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(Undelivered, match=r"^mailbox: IsADirectoryError$"):
+        await transport(tmp_path).send(message(Channel.EMAIL))
+    assert list((tmp_path / "mailbox").iterdir()) == [file]

@@ -296,6 +296,7 @@ def test_a_sender_without_a_name_leaves_the_host() -> None:
         ("127.0.0.1", "[127.0.0.1]"),
         ("::1", "[IPv6:::1]"),
         ("bücher.example", "xn--bcher-kva.example"),
+        ("x" * 64, "localhost"),
     ],
 )
 def test_hosts_are_written_as_mail_does(host: str, literal: str) -> None:

@@ -217,7 +217,7 @@ def _limits(schema: Json) -> tuple[tuple[str, ...], tuple[str, ...]]:
     words += [schema["format"]] if "format" in schema else []
     words += [f"matches {schema['pattern']}"] if "pattern" in schema else []
     words += [_KEYS] if "propertyNames" in schema else []
-    words += ["exactly one of the members below"] if schema.get("maxProperties") == 1 else []
+    words += ["exactly one of the members below"] if "oneOf" in schema else []
     if "not" in schema:
         names = dict.fromkeys(name for pair in schema["not"]["anyOf"] for name in pair["required"])
         words.append("at most one of " + ", ".join(names))
@@ -288,7 +288,7 @@ async def openapi_json(request: Request[Any, Any, Any]) -> Response[bytes]:
 async def docs_page(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Give this reference as a page; it needs no script and nothing from elsewhere."""
     made = _reference(request)
-    return _answered(request, made.page, made.page_etag, "text/html; charset=utf-8", _PAGE_HEADERS)
+    return _answered(request, made.page, made.page_etag, "text/html", _PAGE_HEADERS)
 
 
 def _reference(request: Request[Any, Any, Any]) -> _Reference:

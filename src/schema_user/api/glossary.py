@@ -106,6 +106,7 @@ FIELDS: Final[dict[str, tuple[str, Any]]] = {
     "role": ("The role.", "ORG_USER_MANAGER"),
     "roles": ("The roles that the token holds.", None),
     "schema": ("The JSON Schema.", JSON_SCHEMA),
+    "CheckBody.schema": ("What shall be a JSON Schema; whatever it is, it is judged.", JSON_SCHEMA),
     "UserView.schema": ("The user's schema.", None),
     "GotSchemaView.schema": ("The user schema.", None),
     "schemaId": ("The id of the user schema.", SCHEMA_ID),

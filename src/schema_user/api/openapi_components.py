@@ -23,6 +23,7 @@ from schema_user.api.operation import ORGANIZATION_HEADER
 from schema_user.api.reasons import REASONS
 from schema_user.api.status import DOMAIN
 from schema_user.api.v3alpha.contact_bodies import EmailBody, PhoneBody, ResendBody
+from schema_user.api.v3alpha.schemas import CheckBody
 from schema_user.api.v3alpha.search_bodies import AnyQueryBody
 
 if TYPE_CHECKING:
@@ -64,14 +65,14 @@ def _component(name: str, schema: Json) -> Json:
     if not schema["required"]:
         del schema["required"]
     if name in _QUERIES:
-        schema |= {"minProperties": 1, "maxProperties": 1}
+        schema["oneOf"] = [_given(member) for member in schema["properties"]]
     if name in _ALTERNATIVES:
-        schema["not"] = {"anyOf": [_both(*pair) for pair in combinations(_ALTERNATIVES[name], 2)]}
+        schema["not"] = {"anyOf": [_given(*pair) for pair in combinations(_ALTERNATIVES[name], 2)]}
     return schema
 
 
-def _both(*names: str) -> Json:
-    """Match an object that gives both; null is as good as absent."""
+def _given(*names: str) -> Json:
+    """Match an object that gives these members; null is as good as absent."""
     return {"required": list(names), "properties": {name: {"not": _NULL} for name in names}}
 
 
@@ -79,13 +80,13 @@ def _property(struct: str, name: str, prop: Json, *, body: bool) -> Json:
     """Describe one field. Null is absent in a body; views leave absent fields out and never say null."""
     options = prop.get("anyOf", [prop])
     optional = _NULL in options or prop.get("default", ...) is None
-    nullable = optional and body and struct not in _QUERIES
+    nullable = optional and body
     found = {key: value for option in options if option != _NULL for key, value in option.items() if key != "default"}
     if prop.get("default") is not None:
         found["default"] = prop["default"]
     text, example = field_of(FIELDS, struct, name) or ("", None)
     description = found.pop("description", text)
-    found = _known(name, found) | (field_of(LIMITS, struct, name) or {})
+    found = _known(struct, name, found) | (field_of(LIMITS, struct, name) or {})
     if nullable:
         found = {"anyOf": [found, _NULL]} if "$ref" in found else {**found, "type": [found["type"], "null"]}
     if description:
@@ -95,11 +96,11 @@ def _property(struct: str, name: str, prop: Json, *, body: bool) -> Json:
     return found
 
 
-def _known(name: str, found: Json) -> Json:
+def _known(struct: str, name: str, found: Json) -> Json:
     """Replace a document or a JSON Schema, about which Python's types say little, by what we know of them."""
     if name == "data" and found.get("type") == "object":
         return {"$ref": SCHEMAS + "Data"}
-    if name == "schema" and not found.keys() & {"type", "$ref"}:
+    if name == "schema" and struct != CheckBody.__name__ and not found.keys() & {"type", "$ref"}:
         return {"$ref": SCHEMAS + "JsonSchema"}
     return found
 

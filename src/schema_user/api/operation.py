@@ -286,7 +286,7 @@ def require_plain(encoding: str | None) -> None:
 
 def require_acceptable(accept: str | None) -> None:
     """Raise NotAcceptable if the Accept header leaves no room for JSON (RFC 9110, 12.5.1; the closest range counts)."""
-    if accept is None or accept in {"*/*", JSON}:
+    if accept is None or accept in {"*/*", "*", JSON}:
         return
     best: tuple[int, float] | None = None
     for item in accept.split(","):

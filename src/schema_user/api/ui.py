@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Request, Response, get
+from markupsafe import Markup, escape
 
 from schema_user.api.door import is_local
 from schema_user.errors import Missing
@@ -23,8 +25,9 @@ _SHOWN: Final = 100
 
 _FOLDER: Final = Path(__file__).parent / "templates"
 _TEMPLATES: Final = Environment(
-    loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, auto_reload=False
 )
+_LINK: Final = re.compile(r"https?://\S+")
 _STYLE: Final = (_FOLDER / "mailbox.css").read_text(encoding="utf-8")
 _STYLE_DIGEST: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode("ascii")
 _HEADERS: Final = {
@@ -38,6 +41,19 @@ _HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+
+
+def linked(text: str) -> Markup:
+    """Turn web addresses into links, whole to the next white space: a code may well stand at their end."""
+    made, end = Markup(), 0
+    for match in _LINK.finditer(text):
+        link = Markup('<a href="{0}" rel="noopener noreferrer">{0}</a>').format(match[0])
+        made += escape(text[end : match.start()]) + link
+        end = match.end()
+    return made + escape(text[end:])
+
+
+_TEMPLATES.filters["linked"] = linked
 
 
 @get("/ui/mailbox")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _TRIES: Final = 24
 _LONGEST_PAUSE: Final = 0.15
-"""Seconds; with a doubling pause, 32 writers of one user all get through in practice."""
+"""Seconds; other processes' writers are met with a doubling pause, this one's wait for their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,19 @@ async def change_user(
         Conflict: if the username is taken.
         Aborted: if others were faster again and again.
     """
+    try:
+        async with wiring.turns.of(target.user_id, wiring.settings.mongodb_timeout.total_seconds()):
+            return await _change(wiring, target, permit, decide)
+    except TimeoutError:
+        raise _race_lost() from None
+
+
+async def _change(
+    wiring: Wiring,
+    target: Target,
+    permit: Callable[[User], None],
+    decide: Callable[[User], Awaitable[Decision]],
+) -> Decision:
     for attempt in range(_TRIES):
         before = reached_user(target.caller, await wiring.users.find(target.user_id), target.user_id)
         permit(before)
@@ -93,7 +106,11 @@ async def change_user(
                 wiring.wake()
             return replace(decision, user=after, codes={} if target.validate_only else decision.codes)
         await asyncio.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.002 * 2**attempt)))  # noqa: S311 -- not a secret
-    raise Aborted("RACE_LOST", "others changed the user at the same time; try again", retry_after=1)
+    raise _race_lost()
+
+
+def _race_lost() -> Aborted:
+    return Aborted("RACE_LOST", "others changed the user at the same time; try again", retry_after=1)
 
 
 async def _commit(wiring: Wiring, before: User, after: User, *, validate_only: bool) -> bool:

@@ -50,6 +50,7 @@ class Texts:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            auto_reload=False,
         )
 
     def mail(self, message: Message, now: datetime) -> MailText:

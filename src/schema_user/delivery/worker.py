@@ -188,16 +188,14 @@ class Worker:
         """Claim the next message and start it on its way, once there is room for another."""
         await self._slots.acquire()
         try:
-            lease = timedelta(seconds=self._rhythm.lease)
-            stop = self._stopping.is_set()
-            claimed = None if stop else await self._outbox.claim(self._transports, self._now(), lease, self._name)
+            claimed = await self._claim()
         except BaseException:
             self._slots.release()
             raise
         if claimed is None:
             self._slots.release()
             return False
-        task = asyncio.create_task(self._deliver(*claimed))
+        task = asyncio.create_task(self._carry(*claimed))
         self._flying.add(task)
         task.add_done_callback(self._landed)
         return True
@@ -206,13 +204,22 @@ class Worker:
         self._flying.discard(task)
         self._slots.release()
 
-    async def _deliver(self, record: Document, message: Message | None) -> None:
-        """Bring one message out and note what became of it; without a note the lease brings it back."""
-        deadline = asyncio.get_running_loop().time() + self._rhythm.lease
+    async def _claim(self) -> tuple[Document, Message | None] | None:
+        if self._stopping.is_set():
+            return None
+        lease = timedelta(seconds=self._rhythm.lease)
+        return await self._outbox.claim(self._transports, self._now(), lease, self._name)
+
+    async def _carry(self, record: Document, message: Message | None) -> None:
+        """Bring a message out, and then the next one: under load the claims need not wait for one another."""
+        claimed: tuple[Document, Message | None] | None = record, message
         try:
-            outcome = await self._send(record, message)
-            await self._note(record, outcome, deadline)
-        except Unavailable:
+            while claimed is not None:
+                deadline = asyncio.get_running_loop().time() + self._rhythm.lease
+                outcome = await self._send(*claimed)
+                await self._note(claimed[0], outcome, deadline)
+                claimed = await self._claim()
+        except Unavailable:  # what was not noted comes back by its lease
             self._database_away()
         except Exception as error:  # noqa: BLE001 -- likewise
             _log_unexpected(error)

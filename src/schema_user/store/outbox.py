@@ -8,6 +8,7 @@ document no longer names the message, so that a relay that comes late cannot bri
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -93,11 +94,14 @@ class OutboxStore:
         users = await self._users.find(
             {"pending_since": {"$exists": True}}, {"pending": 1}, sort=[("pending_since", 1)], limit=limit
         )
-        for user in users:
-            for pending in user.get("pending", ()):
-                await self._accept(pending)
-            await self._clear(user["_id"], [pending["id"] for pending in user.get("pending", ())])
+        await asyncio.gather(*(self._move(user) for user in users))
         return len(users)
+
+    async def _move(self, user: Document) -> None:
+        """Accept first, clear afterwards: a crash in between repeats what is idempotent."""
+        for pending in user.get("pending", ()):
+            await self._accept(pending)
+        await self._clear(user["_id"], [pending["id"] for pending in user.get("pending", ())])
 
     async def _accept(self, pending: Document) -> None:
         record = {name: value for name, value in pending.items() if name != "id"}

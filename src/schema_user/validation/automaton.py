@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    _Group = tuple[int, int, list[int]]
+
 ASCII_SIZE: Final = 128
 ASCII: Final = (1 << ASCII_SIZE) - 1
 _MAX_POSITIONS: Final = 3_000
@@ -32,6 +34,12 @@ class Atom:
     maybe: int = 0
     others: bool | None = False
     """Whether characters beyond ASCII match; None if some do."""
+    exact: bool = False
+    """Whether it is one character beyond ASCII and no other."""
+
+    def is_unknown(self) -> bool:
+        """Tell whether it is not known which characters it takes."""
+        return bool(self.maybe) or (self.others is None and not self.exact)
 
 
 @dataclass(slots=True)
@@ -201,23 +209,34 @@ def bits(number: int) -> Iterator[int]:
 def _letters(atoms: Sequence[Atom]) -> list[int]:
     """Tell characters apart as far as the atoms do: for each kind, the positions that take it."""
     kinds = list(dict.fromkeys(atoms))
-    unknown = [kind for kind in kinds if kind.maybe or kind.others is None]
-    if len(unknown) > _MAX_UNKNOWN:
+    if sum(kind.is_unknown() for kind in kinds) > _MAX_UNKNOWN:
         raise TooWide
     places = dict.fromkeys(kinds, 0)
     for index, atom in enumerate(atoms):
         places[atom] |= 1 << index
-    signatures = {
-        tuple((kind.known >> code & 1, kind.maybe >> code & 1) for kind in kinds) for code in range(ASCII_SIZE)
-    }
-    signatures.add(tuple((1 if kind.others else 0, 1 if kind.others is None else 0) for kind in kinds))
+    groups: list[_Group] = [(ASCII, 0, [])]
+    for kind in kinds:
+        groups = [part for group in groups for part in _split(group, kind, places[kind])]
+    others = sum(places[kind] for kind in kinds if kind.others)
+    doubtful = [places[kind] for kind in kinds if kind.others is None and not kind.exact]
+    exact = [places[kind] for kind in kinds if kind.exact]
+    groups += [(0, others | one, doubtful) for one in (0, *exact)]
     letters: set[int] = set()
-    for signature in signatures:
-        doubtful = [kind for kind, (_, maybe) in zip(kinds, signature, strict=True) if maybe]
-        sure = sum(places[kind] for kind, (known, _) in zip(kinds, signature, strict=True) if known)
-        for chosen in product((0, 1), repeat=len(doubtful)):
-            letters.add(sure + sum(places[kind] for kind, take in zip(doubtful, chosen, strict=True) if take))
+    for _, sure, doubts in groups:
+        for chosen in product((0, 1), repeat=len(doubts)):
+            letters.add(sure | sum(place for place, take in zip(doubts, chosen, strict=True) if take))
     return sorted(letters)
+
+
+def _split(group: _Group, kind: Atom, place: int) -> Iterator[_Group]:
+    """Split characters by whether an atom surely takes them, perhaps takes them, or doesn't."""
+    members, sure, doubts = group
+    if known := members & kind.known:
+        yield known, sure | place, doubts
+    if maybe := members & kind.maybe & ~kind.known:
+        yield maybe, sure, [*doubts, place]
+    if rest := members & ~kind.known & ~kind.maybe:
+        yield rest, sure, doubts
 
 
 @dataclass(frozen=True, slots=True)

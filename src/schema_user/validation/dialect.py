@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -98,3 +99,26 @@ def subschemas(schema: Mapping[str, Any], dialect: Dialect) -> Iterator[tuple[tu
                     yield (keyword, index), inner
         elif isinstance(value, dict | bool) and keyword in singles:
             yield (keyword,), value
+
+
+def alone(schema: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
+    """Copy a schema with the ones inside it emptied, and long lists cut: what is left is its own, and small."""
+    maps, lists, singles = _BY_DIALECT[dialect]
+    own: dict[str, Any] = {}
+    for keyword, value in schema.items():
+        if isinstance(value, dict) and keyword in singles:
+            own[keyword] = {}
+        elif isinstance(value, dict) and keyword in maps:
+            own[keyword] = {name: _emptied(each) for name, each in islice(value.items(), _CUT)}
+        elif isinstance(value, list):
+            own[keyword] = [_emptied(each) if keyword in lists else each for each in value[:_CUT]]
+        else:
+            own[keyword] = value
+    return own
+
+
+def _emptied(value: Any) -> Any:
+    return {} if isinstance(value, dict) else value
+
+
+_CUT: Final = 200

@@ -4,7 +4,7 @@ A document that passes is an object of at most 256 KiB (a setting) and 64 levels
 its metaschema, refers only to itself, and has patterns that the linear engine takes at a bounded cost
 (``patterns.py``). Nothing is fetched. A schema of ``true`` or ``false`` alone is refused: a user schema has a body.
 
-Every finding of the later checks comes at once, at most 100 and then a count; what is malformed as JSON, too large, too
+Every finding of the later checks comes at once, at most 100; what is malformed as JSON, too large, too
 deep or of an unknown dialect is reported alone, for nothing behind it could be judged.
 """
 
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from schema_user.errors import Violation
 from schema_user.validation import rust
-from schema_user.validation.dialect import Dialect, dialect_named, dialect_of
+from schema_user.validation.dialect import Dialect, alone, dialect_named, dialect_of
 from schema_user.validation.formats import FORMATS
-from schema_user.validation.outline import Location, Outline
+from schema_user.validation.outline import MAX_IDENTIFIER, Location, Outline
 from schema_user.validation.patterns import PatternBudget
 from schema_user.validation.violations import MAX_LISTED, is_surrogate, pointer
 
@@ -51,33 +51,30 @@ class Findings:
 
 @dataclass(slots=True)
 class _Listed:
-    """Findings up to a number, and a count of the others; pointers can be long, so they are bounded together too."""
+    """Findings, up to a number; pointers can be long, so they are bounded together too."""
 
     kept: dict[tuple[str, str], Violation] = field(default_factory=dict)
     room: int = _MAX_FIELD_CHARACTERS
-    others: int = 0
+    full: bool = False
 
     def add(self, violation: Violation) -> None:
         key = (violation.field, violation.reason)
         if key in self.kept:
             return
-        if self.kept and (len(self.kept) >= MAX_LISTED or len(violation.field) > self.room):
-            self.others += 1
-            return
-        self.room -= len(violation.field)
-        self.kept[key] = violation
+        self.full = self.full or len(self.kept) >= MAX_LISTED or (bool(self.kept) and len(violation.field) > self.room)
+        if not self.full:
+            self.room -= len(violation.field)
+            self.kept[key] = violation
 
     def add_at(self, location: Location, *more: str | int, text: str, reason: str) -> None:
         """Add a finding; its pointer is written only if there is still a place for it."""
-        if len(self.kept) >= MAX_LISTED:
-            self.others += 1
-        else:
+        if not self.full:
             self.add(Violation(location.pointer(*more), text, reason))
 
     def result(self) -> tuple[Violation, ...]:
         listed = sorted(self.kept.values(), key=lambda each: (each.field, each.reason))
-        if self.others:
-            listed.append(Violation("schema", f"has {self.others} more findings that are not listed", "more"))
+        if self.full:
+            listed.append(Violation("schema", f"has more findings than these {len(listed)}", "more"))
         return tuple(listed)
 
 
@@ -151,13 +148,22 @@ def _too_large(document: dict[str, Any], max_bytes: int) -> Violation | None:
 
 
 def _metacheck(outline: Outline, document: dict[str, Any], violations: _Listed) -> None:
-    """Check by the metaschema: the root, and what only a reference makes a schema."""
-    for violation in rust.metaschema_violations(document, outline.dialect, "schema"):
-        violations.add(violation)
+    """Check by the metaschema: the whole, and what only a reference makes a schema.
+
+    If that fails, the schemas are checked one by one, each without those inside it: errors of the whole would each
+    carry their path and value, hundreds of megabytes from a document that is made for it.
+    """
+    dialect = outline.dialect
+    fits = rust.fits_metaschema(document, dialect)
     for location in outline:
-        if not location.metachecked and (location.parent is None or location.parent.metachecked):
-            for violation in rust.metaschema_violations(location.schema, outline.dialect, location.pointer()):
+        if (fits and location.metachecked) or violations.full:
+            continue
+        own = alone(location.schema, dialect)
+        if not rust.fits_metaschema(own, dialect):
+            for violation in rust.metaschema_violations(own, dialect, location.pointer()):
                 violations.add(violation)
+    if not fits and not violations.kept:
+        violations.add(Violation("schema", f"is not valid by {dialect.uri}", "metaschema"))
 
 
 def _references(outline: Outline, violations: _Listed) -> None:
@@ -185,6 +191,10 @@ def _keywords(location: Location, dialect: Dialect, violations: _Listed) -> None
         violations.add_at(
             location, UNIQUE, text="is not supported yet: nothing would enforce it", reason="uniqueUnsupported"
         )
+    identifier = schema.get(dialect.id_keyword)
+    if isinstance(identifier, str) and len(identifier) > MAX_IDENTIFIER:
+        text = f"must be at most {MAX_IDENTIFIER} characters long"
+        violations.add_at(location, dialect.id_keyword, text=text, reason="maxLength")
     if location.parent is not None and "$schema" in schema and dialect_named(schema["$schema"]) is not dialect:
         violations.add_at(location, "$schema", text="must name the dialect of the whole document", reason="dialect")
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _FRAGMENT: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*")
 _INDEX: Final = re.compile(r"[0-9]{1,9}")
+MAX_IDENTIFIER: Final = 2_048
+"""Characters of an ``$id``: each reference is joined to it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -93,7 +95,9 @@ class Outline:
     def _identifier(self, schema: dict[str, Any]) -> str | None:
         """Give the identifier that begins a resource, without its empty fragment."""
         value = schema.get(self.dialect.id_keyword)
-        if not isinstance(value, str) or (self.dialect in OLD and ("$ref" in schema or value.startswith("#"))):
+        if not isinstance(value, str) or len(value) > MAX_IDENTIFIER:
+            return None
+        if self.dialect in OLD and ("$ref" in schema or value.startswith("#")):
             return None
         return value.partition("#")[0]
 
@@ -216,7 +220,9 @@ class Outline:
 
 
 def _joined(base: str, uri: str) -> str:
-    """Join as RFC 3986 says; what can't be joined stays as it is."""
+    """Join as RFC 3986 says; what can't be joined, or grows without bounds, stays as it is."""
+    if len(base) + len(uri) > 2 * MAX_IDENTIFIER:
+        return uri
     try:
         return urljoin(base, uri)
     except ValueError:

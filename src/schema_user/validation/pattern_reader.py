@@ -7,6 +7,7 @@ with another meaning than ECMA-262 has for it (``\<``, ``\A``, ``a++``, inline f
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from typing import Final
 
@@ -117,7 +118,11 @@ def _member(text: str) -> Atom | int:
 
 
 def _literal(code: int, text: str) -> Atom:
-    return Atom(text, 1 << code) if code < ASCII_SIZE else Atom(text, 0, 0, None)
+    return (
+        Atom(text, 1 << code)
+        if code < ASCII_SIZE
+        else Atom(chr(code) if code <= sys.maxunicode else text, 0, others=None, exact=True)
+    )
 
 
 @dataclass(slots=True)

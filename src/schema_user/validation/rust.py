@@ -14,18 +14,14 @@ import jsonschema_rs
 
 from schema_user.validation.dialect import Dialect
 from schema_user.validation.formats import checkers
+from schema_user.validation.patterns import PATTERN_OPTIONS, compiled_bytes
 from schema_user.validation.violations import describe, unencodable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from schema_user.errors import Violation
 
-PATTERN_BYTES: Final = 10 * 1024 * 1024
-"""The most that one pattern may compile to: ``^[\\p{L} '-]{1,200}$`` takes 8.7 MB."""
-_CACHE_BYTES: Final = 2 * 1024 * 1024
-
-_OPTIONS: Final = jsonschema_rs.RegexOptions(size_limit=PATTERN_BYTES, dfa_size_limit=_CACHE_BYTES)
 _CLASSES: Final[Mapping[Dialect, type[jsonschema_rs.Validator]]] = {
     Dialect.DRAFT_4: jsonschema_rs.Draft4Validator,
     Dialect.DRAFT_6: jsonschema_rs.Draft6Validator,
@@ -33,8 +29,9 @@ _CLASSES: Final[Mapping[Dialect, type[jsonschema_rs.Validator]]] = {
     Dialect.DRAFT_2019_09: jsonschema_rs.Draft201909Validator,
     Dialect.DRAFT_2020_12: jsonschema_rs.Draft202012Validator,
 }
-_BASE_BYTES: Final = 40_000
-_BYTES_FOR_EACH: Final = 30
+_BASE_BYTES: Final = 20_000
+_BYTES_FOR_EACH: Final = 20
+"""Bytes held for each of the schema's: 15 on average over 453 published schemas, beside their patterns."""
 
 
 class RustValidator:
@@ -72,25 +69,24 @@ def compile_schema(document: Mapping[str, Any], dialect: str) -> RustValidator:
         offline=True,
         validate_formats=True,
         formats=dict(checkers(known)),
-        pattern_options=_OPTIONS,
+        pattern_options=PATTERN_OPTIONS,
     )
-    return RustValidator(compiled, _BASE_BYTES + _BYTES_FOR_EACH * len(json.dumps(document)))
-
-
-def takes_pattern(pattern: str) -> bool:
-    """Tell whether the linear engine takes a pattern within its size."""
-    try:
-        jsonschema_rs.Draft202012Validator({"pattern": pattern}, offline=True, pattern_options=_OPTIONS)
-    except ValueError:
-        return False
-    return True
+    size = _BASE_BYTES + _BYTES_FOR_EACH * len(json.dumps(document)) + compiled_bytes(document)
+    return RustValidator(compiled, size)
 
 
 @cache
 def _metaschema(dialect: Dialect) -> jsonschema_rs.Validator:
-    return _CLASSES[dialect]({"$ref": dialect.uri}, offline=True, validate_formats=False, pattern_options=_OPTIONS)
+    return _CLASSES[dialect](
+        {"$ref": dialect.uri}, offline=True, validate_formats=False, pattern_options=PATTERN_OPTIONS
+    )
 
 
-def metaschema_violations(schema: Any, dialect: Dialect, prefix: str) -> Iterable[Violation]:
-    """List where a schema breaks its dialect's metaschema."""
-    return RustValidator(_metaschema(dialect), 0).violations(schema, prefix)
+def fits_metaschema(schema: Any, dialect: Dialect) -> bool:
+    """Tell whether a schema is one by its dialect's metaschema."""
+    return _metaschema(dialect).is_valid(schema)
+
+
+def metaschema_violations(schema: Any, dialect: Dialect, prefix: str) -> list[Violation]:
+    """List where a schema breaks its dialect's metaschema; keep what is given here small."""
+    return describe(_metaschema(dialect).iter_errors(schema), schema, prefix)

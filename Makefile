@@ -49,7 +49,7 @@ bench: $(DEV_STAMP) ## measure one update of a user
 soak: $(DEV_STAMP) ## the tests that take long on purpose
 	$(BIN)/python -m pytest tests -m soak --timeout=0
 
-demo: $(DEV_STAMP) ## one user's life, step by step, against a server started for it
+demo: $(DEV_STAMP) ## thousands of updates of one user by 32 clients at once, on a server started for it
 	$(BIN)/python -m bench.demo
 
 # The widest lock comes first and bounds the others: what runs is what was tested, version by version.

@@ -24,6 +24,9 @@ _TRIES = 50
 """How often a client sends an update that loses its race."""
 
 _SAMPLE_SECONDS = 0.1
+_SPREAD_AT = 3
+"""The sample at which connections are looked at: all clients have theirs by then."""
+
 MEBIBYTE = 1024 * 1024
 _GROWTH_BYTES = 4 * MEBIBYTE
 """What memory may grow from the second fifth of a load to the last; chance was seen to bring 0.1 MiB."""
@@ -36,7 +39,8 @@ class Phase:
     """One load and what came of it; times in seconds, memory in bytes.
 
     ``valid`` holds the time of each valid update from its first request to its 200, retries and their pauses
-    included; ``invalid`` the time of each that was refused; ``lost`` counts the 409s.
+    included; ``invalid`` the time of each that was refused; ``lost`` counts the 409s; ``spread`` is the number of
+    connections that each HTTP process had.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Phase:
     lost: int = 0
     seconds: float = 0.0
     memory: list[int] = field(default_factory=list)
+    spread: list[int] = field(default_factory=list)
 
     def growth(self) -> tuple[float, float]:
         """Give the medians of memory in the second fifth of the time, when all is warm, and in the last."""
@@ -57,7 +62,7 @@ class Phase:
         """Hold the growth against what chance may bring."""
         before, after = self.growth()
         if after - before > _GROWTH_BYTES:
-            self.breaches.add(Promise.FLAT, f"{self.name}: from {before / MEBIBYTE:.1f} to {after / MEBIBYTE:.1f} MiB")
+            self.breaches.add(Promise.FLAT, f"from {before / MEBIBYTE:.1f} to {after / MEBIBYTE:.1f} MiB")
 
 
 class Load:
@@ -87,9 +92,9 @@ class Load:
             sampling.cancel()
         valid, invalid = updates - updates // 2, updates // 2
         if len(phase.valid) != valid:
-            phase.breaches.add(Promise.APPLIED, f"{phase.name}: {len(phase.valid)} of {valid} were")
+            phase.breaches.add(Promise.APPLIED, f"{len(phase.valid)} of {valid} were")
         if len(phase.invalid) != invalid:
-            phase.breaches.add(Promise.REFUSED, f"{phase.name}: {len(phase.invalid)} of {invalid} were answered")
+            phase.breaches.add(Promise.REFUSED, f"{len(phase.invalid)} of {invalid} were answered")
         phase.check_memory()
         await self._close()
 
@@ -107,6 +112,8 @@ class Load:
     async def _sample(self) -> None:
         while True:
             self._phase.memory.append(self._server.memory())
+            if len(self._phase.memory) == _SPREAD_AT:
+                self._phase.spread = self._server.connections()
             await asyncio.sleep(_SAMPLE_SECONDS)
 
     async def _client(self, numbers: Iterator[int]) -> None:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,24 @@ class Served:
                     total += each.memory_info().rss
         return total
 
+    def connections(self) -> list[int]:
+        """Give the number of open connections of each HTTP process."""
+        by_process: Counter[int] = Counter()
+        for pid, status in self._sockets():
+            by_process[pid] += status == psutil.CONN_ESTABLISHED
+        return list(by_process.values())
+
+    def listeners(self) -> int:
+        """Count the processes that listen on the port."""
+        return len({pid for pid, status in self._sockets() if status == psutil.CONN_LISTEN})
+
+    def _sockets(self) -> Iterator[tuple[int, str]]:
+        for each in _family(self.process.pid):
+            with contextlib.suppress(psutil.Error):
+                for socket_ in each.net_connections("tcp"):
+                    if getattr(socket_.laddr, "port", None) == self.port:
+                        yield each.pid, socket_.status
+
 
 def _family(pid: int) -> list[psutil.Process]:
     try:
@@ -65,34 +84,35 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def served(folder: Path) -> Iterator[Served]:
+def served(folder: Path, processes: int) -> Iterator[Served]:
     """Run ``schema-user serve`` on its embedded database in ``folder`` for as long as the block lasts.
 
     Raises:
-        ServedError: if it is not ready in a minute.
+        ServedError: if not all its HTTP processes are ready in a minute.
     """
     port, token, log = _free_port(), secrets.token_urlsafe(32), folder / "server.log"
-    settings = {"PORT": str(port), "DATA_DIR": str(folder), "BOOTSTRAP_TOKEN": token}
+    settings = {"PORT": port, "DATA_DIR": folder, "BOOTSTRAP_TOKEN": token, "PROCESSES": processes}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SCHEMA_USER_")}
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "schema_user.cli", "serve"],
-            env=inherited | {f"SCHEMA_USER_{name}": value for name, value in settings.items()},
+            env=inherited | {f"SCHEMA_USER_{name}": str(value) for name, value in settings.items()},
             stdout=output,
             stderr=output,
             start_new_session=True,  # Ctrl-C is for the caller, which stops it in order
         )
     server = Served(process, port, token, log)
     try:
-        _await_ready(server)
+        _await_ready(server, processes)
         yield server
     finally:
         _stop(process)
 
 
-def _await_ready(server: Served) -> None:
+def _await_ready(server: Served, processes: int) -> None:
+    """Wait for every HTTP process: the server says that it is ready once the first of them answers."""
     deadline = time.monotonic() + _START_SECONDS
-    while b"schema-user ready on " not in server.log.read_bytes():
+    while b"schema-user ready on " not in server.log.read_bytes() or server.listeners() < processes:
         if server.process.poll() is not None or time.monotonic() > deadline:
             raise ServedError(f"The server did not start:\n{server.tail()}")
         time.sleep(0.05)

@@ -1,7 +1,7 @@
 """A client for one thing: JSON over HTTP/1.1 on one connection that stays open.
 
-The load must not be what is measured. On the two cores where this was written, httpx took 2.2 to 4.7 ms of processor
-time for each request, as much as the service it was to test; this client takes 0.3 ms.
+The load must not be what is measured. With 32 clients on the two cores where this was written, httpx took 5 ms of
+processor time for each request (1.8 ms with 8), more than the service that it was to test; this client takes 0.2 ms.
 """
 
 from __future__ import annotations

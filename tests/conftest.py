@@ -119,6 +119,7 @@ class Server:
     token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
+    said: list[str] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -150,7 +151,9 @@ class Server:
         log.close()
         assert self.process.stdout is not None
         deadline = time.monotonic() + _START_SECONDS
+        self.said = []
         for line in self.process.stdout:
+            self.said.append(line.rstrip("\n"))
             if line.startswith("schema-user ready"):
                 return self
             if time.monotonic() > deadline:

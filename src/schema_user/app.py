@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import secrets
 import signal
@@ -22,11 +21,10 @@ from schema_user.authentication import Gatekeeper
 from schema_user.delivery.transports import make_transports
 from schema_user.delivery.worker import Worker
 from schema_user.domain.keyring import Keyring
-from schema_user.logs import configure_logging
-from schema_user.settings import Settings, read_settings
+from schema_user.errors import Unavailable
 from schema_user.store import embedded
 from schema_user.store.claims import ClaimStore
-from schema_user.store.connection import Database
+from schema_user.store.connection import Database, connected
 from schema_user.store.instance import InstanceStore
 from schema_user.store.organizations import OrganizationStore
 from schema_user.store.outbox import OutboxStore
@@ -39,11 +37,13 @@ from schema_user.wiring import Wiring
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-log = logging.getLogger(__name__)
+    from schema_user.settings import Settings
 
 _CLAIM_KEY_BYTES: Final = 32
-_PARENT_CHECK: Final = 0.5
-"""Seconds between looks at whether the parent is still there."""
+_DATABASE_PAUSE: Final = 1.0
+"""Seconds between looks at whether the database is there."""
+
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 def mongodb_uri(settings: Settings) -> str:
@@ -111,6 +111,16 @@ class Rooms:
 
 
 @contextlib.asynccontextmanager
+async def create_app(settings: Settings) -> AsyncIterator[Door]:
+    """Make the application of one process: connected, and its worker running, for as long as the block lasts."""
+    metrics = Metrics()
+    state = State({"metrics": metrics, "openapi": build(ROUTES, version("schema-user"), settings.public_url)})
+    router = make_router(state, lambda app: _serving(settings, app.state))
+    async with router.lifespan():
+        yield Door(router, metrics)
+
+
+@contextlib.asynccontextmanager
 async def _serving(settings: Settings, state: State) -> AsyncIterator[None]:
     """Keep the application's rooms open, and its worker running, from its start to its end."""
     worker: Worker | None = None
@@ -119,55 +129,59 @@ async def _serving(settings: Settings, state: State) -> AsyncIterator[None]:
         if worker is not None:
             worker.wake()
 
+    await _database_there(settings)
     async with wired(settings, wake) as rooms:
         state.wiring, state.database = rooms.wiring, rooms.database
         state.gatekeeper = Gatekeeper(rooms.wiring)
-        guard = asyncio.create_task(_leave_with(os.getppid()))
         worker = Worker(rooms.wiring, make_transports(rooms.wiring)) if settings.worker else None
         delivery = asyncio.create_task(worker.run()) if worker else None
         try:
             yield
         finally:
-            guard.cancel()
             if worker and delivery:
                 await worker.stop()
                 await delivery
 
 
+async def _database_there(settings: Settings) -> None:
+    """Wait until the database answers: a process that is started while it is away must not fail again and again."""
+    async with connected(mongodb_uri(settings), settings.mongodb_driver, settings.mongodb_timeout) as database:
+        while True:
+            try:
+                await database.ping()
+            except Unavailable:
+                await asyncio.sleep(_DATABASE_PAUSE)
+            else:
+                return
+
+
 async def run_worker(settings: Settings) -> None:
     """Deliver messages until a signal says stop; for a process of its own, beside servers elsewhere."""
-    async with wired(settings) as rooms:
-        worker = Worker(rooms.wiring, make_transports(rooms.wiring))
-        stopped = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopped.set)
-        delivery = asyncio.create_task(worker.run())
-        waiting = asyncio.create_task(stopped.wait())
-        await asyncio.wait({delivery, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        await worker.stop()
-        await delivery
+    cancel_on_signals()
+    with contextlib.suppress(asyncio.CancelledError):
+        await _database_there(settings)
+        async with wired(settings) as rooms:
+            worker = Worker(rooms.wiring, make_transports(rooms.wiring))
+            delivery = asyncio.create_task(worker.run())
+            try:
+                await asyncio.wait({delivery})
+            finally:
+                await worker.stop()
+                await delivery
 
 
-async def _leave_with(parent: int) -> None:
-    """End when the process that started this one is gone: a server killed the hard way leaves nobody behind."""
-    while os.getppid() == parent:  # noqa: ASYNC110 -- nothing tells of a parent's end but asking
-        await asyncio.sleep(_PARENT_CHECK)
-    log.warning("the parent process ended; stopping")
-    os.kill(os.getpid(), signal.SIGTERM)
+def cancel_on_signals() -> Callable[[], None]:
+    """Cancel the current task at the first SIGTERM or SIGINT, and pay no heed to more; gives what the signals call.
 
+    A second Ctrl-C, or one signal to the group and to the process, must not cut short what the first one began.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    waiting = [task] if task else []
 
-def create_app(settings: Settings) -> Door:
-    """Make the application of one process; it connects when its ASGI lifespan begins."""
-    metrics = Metrics()
-    state = State({"metrics": metrics, "openapi": build(ROUTES, version("schema-user"), settings.public_url)})
-    router = make_router(state, lambda app: _serving(settings, app.state))
-    return Door(router, metrics)
+    def leave() -> None:
+        if waiting:
+            waiting.pop().cancel()
 
-
-def application() -> Door:
-    """Make the application from the environment; what the HTTP server loads in each of its processes."""
-    settings = read_settings()
-    configure_logging(settings.log_level)
-    return create_app(settings)
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, leave)
+    return leave

@@ -1,32 +1,36 @@
-"""The serving process: it keeps the local database, starts the HTTP processes, and ends them in the right order."""
+"""The serving process: it keeps the local database, starts the HTTP processes, and ends them in the right order.
+
+A signal to stop raises ``SystemExit`` in the main thread, wherever that is, so that the blocks which it stands in undo
+in their order what they began: first the HTTP processes, which finish their requests, then the database.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import http.client
 import logging
-import multiprocessing
 import os
 import shutil
 import signal
+import socket
+import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
-from typing import TYPE_CHECKING, Final
-
-from granian import Granian
-from granian.constants import Interfaces, Loops
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from schema_user.api.metrics import MULTIPROCESS_DIR
-from schema_user.app import wired
+from schema_user.app import STOP_SIGNALS, wired
 from schema_user.commands.bootstrap import prepare
 from schema_user.errors import Unavailable
-from schema_user.store.embedded import EmbeddedMongod
+from schema_user.http_process import DRAIN_SECONDS, address_of
+from schema_user.store.embedded import EmbeddedMongod, LocalDatabaseFault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
     from schema_user.settings import Settings
 
@@ -35,23 +39,43 @@ log = logging.getLogger(__name__)
 _DATABASE_WAIT: Final = 120.0
 """Seconds to wait for a database that is not there at the start, as when everything starts together."""
 
-_STOP_WAIT: Final = 35
-"""Seconds for the HTTP processes to finish what they have begun: 30 for requests, the rest for the worker."""
+_PORT_WAIT: Final = 3.0
+"""Seconds to wait for the port: after a kill -9 of the server its HTTP processes need a moment to notice."""
 
-_READY_POLL: Final = 0.05
+_STOP_WAIT: Final = DRAIN_SECONDS + 20
+"""Seconds for the HTTP processes to finish what they have begun: requests first, then messages on their way."""
+
+_POLL: Final = 0.05
+_QUICK: Final = 10.0
+"""An HTTP process that ends within this many seconds of its start is replaced after a pause, not at once."""
+
+_LONGEST_PAUSE: Final = 5.0
+_HOPELESS: Final = 3
+"""HTTP processes that end quickly before any has answered: another one would not."""
 
 
 def serve(settings: Settings) -> None:
     """Serve until a signal says stop.
 
     Raises:
-        LocalDatabaseFault: if the local database cannot be started.
+        LocalDatabaseFault: if the local database cannot be started or kept alive.
         Unavailable: if the database does not answer in two minutes.
+        SystemExit: at a signal (status 0), or, with a sentence, if requests cannot be answered at all.
     """
+    for number in STOP_SIGNALS:
+        signal.signal(number, _leave)
     with _local_database(settings), _metrics_directory(settings):
+        _require_port(settings)
         token = asyncio.run(_prepared(settings))
         _announce_token(settings, token)
         _serve_http(settings)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
+    """End in good order, once: a second signal must not cut short what the first one began."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda *_: None)
+    raise SystemExit(0)
 
 
 @contextlib.contextmanager
@@ -60,18 +84,21 @@ def _local_database(settings: Settings) -> Iterator[None]:
     if not settings.embedded:
         yield
         return
-    mongod = EmbeddedMongod(settings.data_dir, on_lost=_lost)
-    mongod.start()
+    lost: list[str] = []
+
+    def end(sentence: str) -> None:
+        """End the server: without a database there is nothing left to serve."""
+        lost.append(sentence)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    mongod = EmbeddedMongod(settings.data_dir, on_lost=end)
     try:
+        mongod.start()
         yield
     finally:
         mongod.stop()
-
-
-def _lost(sentence: str) -> None:
-    """End the server: without a database there is nothing left to serve."""
-    log.error("%s", sentence)
-    os.kill(os.getpid(), signal.SIGTERM)
+        if lost:
+            raise LocalDatabaseFault(lost[0])
 
 
 @contextlib.contextmanager
@@ -80,11 +107,33 @@ def _metrics_directory(settings: Settings) -> Iterator[None]:
     if settings.processes == 1:
         yield
         return
-    folder = settings.data_dir / "metrics"
+    folder = settings.data_dir / "metrics" / str(settings.port)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
     os.environ[MULTIPROCESS_DIR] = str(folder)
     yield
+
+
+def _require_port(settings: Settings) -> None:
+    """Raise SystemExit unless the port is free.
+
+    Granian sets SO_REUSEPORT, so it would not be refused but share the port with another server of the same user.
+    """
+    deadline = time.monotonic() + _PORT_WAIT
+    while True:
+        try:
+            family, address = address_of(settings)
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((address, settings.port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
+                time.sleep(_POLL)
+                continue
+            why = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
+            sentence = f"schema-user: cannot listen on port {settings.port} of {settings.host}: {why}"
+            raise SystemExit(sentence) from None
+        return
 
 
 async def _prepared(settings: Settings) -> str | None:
@@ -110,43 +159,97 @@ def _announce_token(settings: Settings, token: str | None) -> None:
         return
     path = settings.data_dir / "admin-token"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    path.unlink(missing_ok=True)  # one of an earlier database, whatever its mode
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(token + "\n")
     print(f"admin token: in {path}", flush=True)
 
 
-def _serve_http(settings: Settings) -> None:
-    # Forked children would share the supervisor's threads' locks; spawned ones begin clean.
-    multiprocessing.set_start_method("spawn", force=True)
-    server = Granian(
-        "schema_user.app:application",
-        address=settings.host,
-        port=settings.port,
-        interface=Interfaces.ASGI,
-        factory=True,
-        workers=settings.processes,
-        loop=Loops.uvloop,
-        websockets=False,
-        log_enabled=False,
-        respawn_failed_workers=True,
-        workers_kill_timeout=_STOP_WAIT,
-    )
-    threading.Thread(target=_announce_ready, args=(settings,), daemon=True, name="announce-ready").start()
-    server.serve()
+def _serve_http(settings: Settings) -> NoReturn:
+    answered = threading.Event()
+    threading.Thread(target=_announce_ready, args=(settings, answered), daemon=True, name="announce-ready").start()
+    processes = _HttpProcesses(settings.processes)
+    try:
+        processes.keep(answered)
+    finally:
+        processes.stop()
 
 
-def _announce_ready(settings: Settings) -> None:
+class _HttpProcesses:
+    """As many HTTP processes as are set, each replaced when it ends by itself."""
+
+    def __init__(self, number: int) -> None:
+        """Say how many; none is started yet."""
+        self._number = number
+        self._started_at: dict[subprocess.Popen[bytes], float] = {}
+
+    def keep(self, answered: threading.Event) -> NoReturn:
+        """Start them, and replace whichever ends, until an exception (a signal makes one) ends it all.
+
+        Raises:
+            SystemExit: with a sentence, if they keep ending and none has ``answered`` yet.
+        """
+        quick = 0
+        while True:
+            while len(self._started_at) < self._number:
+                self._start()
+            time.sleep(_POLL)
+            for process, started_at in list(self._started_at.items()):
+                if (status := process.poll()) is None:
+                    continue
+                del self._started_at[process]
+                log.error("HTTP process %d ended unexpectedly (status %d) and is replaced", process.pid, status)
+                quick = quick + 1 if time.monotonic() - started_at < _QUICK else 0
+                if quick >= _HOPELESS and not answered.is_set():
+                    raise SystemExit("schema-user: the HTTP processes end as soon as they start; the log says why")
+                time.sleep(min(0.1 * 2**quick, _LONGEST_PAUSE) if quick else 0)
+
+    def _start(self) -> None:
+        """Start one. Signals wait until it can heed them, and its standard input ends when this process does."""
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
+            command = [sys.executable, "-P", "-m", "schema_user.http_process"]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 -- this very interpreter
+            self._started_at[process] = time.monotonic()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+    def stop(self) -> None:
+        """Let them finish what they have begun, all at once; who takes too long is killed, which loses no commit."""
+        for process in self._started_at:
+            process.terminate()
+        deadline = time.monotonic() + _STOP_WAIT
+        for process in self._started_at:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.warning("HTTP process %d did not stop within %d s and is killed", process.pid, _STOP_WAIT)
+                process.kill()
+                process.wait()
+
+
+def _announce_ready(settings: Settings, answered: threading.Event) -> None:
     """Say that requests are answered, once they are."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 -- a comparison
-    url = f"http://{host}:{settings.port}"
-    while True:
-        with contextlib.suppress(OSError, urllib.error.URLError):
-            urllib.request.urlopen(url + "/health/ready", timeout=5).close()  # noqa: S310 -- this server's own door
-            break
-        time.sleep(_READY_POLL)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 -- a comparison
+    while not _answers(host, settings.port):
+        time.sleep(_POLL)
+    answered.set()
+    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
     print(f"schema-user ready on {url}", flush=True)
     if sys.stdout.isatty():
         print(f"docs: {url}/docs", flush=True)
         if settings.embedded:
             print(f"mailbox: {url}/ui/mailbox", flush=True)
+
+
+def _answers(host: str, port: int) -> bool:
+    """Whether it answers that it is ready; asked without the proxies that the environment may name."""
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        connection.request("GET", "/health/ready")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

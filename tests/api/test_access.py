@@ -274,7 +274,7 @@ def test_settings_of_an_organization_hold_for_its_users(tenant: Tenant) -> None:
         body = {"address": f"a@{host}", "sendCode": template}
         response = tenant.owner.put(f"{USERS}/{user_id}/email", json=body)
         assert response.status_code == status
-    assert reason(response) == "URL_TEMPLATE_INVALID"
+        assert status == 200 or reason(response) == "URL_TEMPLATE_INVALID"
 
 
 def test_verification_cannot_be_rehearsed(tenant: Tenant) -> None:

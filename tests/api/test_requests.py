@@ -209,7 +209,20 @@ def test_reads_can_be_conditional(tenant: Tenant) -> None:
     assert first.headers["vary"] == "Authorization, x-zitadel-orgid"
     second = tenant.owner.get(path, headers={"If-None-Match": first.headers["etag"]})
     assert (second.status_code, second.content) == (304, b"")
+    assert tenant.owner.get(path, headers={"If-None-Match": '"99", W/"1"'}).status_code == 304
     assert tenant.owner.get(path, headers={"If-None-Match": '"99"'}).status_code == 200
+    written = tenant.owner.put(path, json={"data": {"name": "C"}}, headers={"If-None-Match": '"2"'})
+    assert (written.status_code, written.json()["details"]["sequence"]) == (200, "2")
+
+
+def test_null_is_absent_everywhere_in_the_envelope(tenant: Tenant) -> None:
+    """Also for a field with a default; a required one stays required."""
+    body = {"query": {"limit": None, "asc": None}, "sortingColumn": None, "queries": None, "pageToken": None}
+    assert tenant.owner.post("/v3alpha/users/search", json=body).status_code == 200
+    query = {"usernameQuery": {"username": "x", "method": None}, "notQuery": None}
+    assert tenant.owner.post("/v3alpha/users/search", json={"queries": [query]}).status_code == 200
+    refused = tenant.owner.post("/v3alpha/users", json={"schemaId": None, "data": {"name": None}})
+    assert violations(refused) == {"schemaId": "type"}
 
 
 def test_public_paths_need_no_token(server: Server) -> None:

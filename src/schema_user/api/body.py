@@ -63,6 +63,14 @@ def decode(raw: bytes, into: type[T], max_depth: int) -> T:
         raise refused(found)
     try:
         return msgspec.convert(value, into)
+    except msgspec.ValidationError:
+        return _convert_without_nulls(value, into)
+
+
+def _convert_without_nulls(value: Any, into: type[T]) -> T:
+    """Try once more with what is null left out: in the envelope, null is absent, also where a default stands."""
+    try:
+        return msgspec.convert(_without_nulls(value, into), into)
     except msgspec.ValidationError as error:
         found = _mismatches(value, into, ())
         raise refused(found or [Violation("", _words(str(error)), "type")]) from None
@@ -177,20 +185,41 @@ def _safe_pointer(*path: str | int) -> str:
     return pointer(*path).encode("utf-8", "replace").decode()
 
 
+def _struct_of(options: tuple[Any, ...]) -> type[msgspec.Struct] | None:
+    return next((each for each in options if isinstance(each, type) and issubclass(each, msgspec.Struct)), None)
+
+
+def _item_of(options: tuple[Any, ...]) -> Any:
+    return next((typing.get_args(each)[0] for each in options if typing.get_origin(each) in {list, tuple}), None)
+
+
+def _without_nulls(value: Any, hint: Any) -> Any:
+    """Leave out the members of structs that are null and not required; what structs do not describe stays."""
+    options = _options(hint)
+    struct = _struct_of(options)
+    if isinstance(value, dict) and struct is not None:
+        hints = typing.get_type_hints(struct, include_extras=True)
+        fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+        return {
+            key: _without_nulls(member, hints[fields[key].name]) if key in fields else member
+            for key, member in value.items()
+            if member is not None or key not in fields or fields[key].required
+        }
+    if isinstance(value, list) and (item := _item_of(options)) is not None:
+        return [_without_nulls(each, item) for each in value]
+    return value
+
+
 def _mismatches(value: Any, hint: Any, path: Path) -> list[Violation]:
     """List where a value differs from what a type wants, going into structs and lists of structs."""
     options = _options(hint)
     if value is None and type(None) in options:
         return []
-    struct = next(
-        (option for option in options if isinstance(option, type) and issubclass(option, msgspec.Struct)), None
-    )
+    struct = _struct_of(options)
     if struct is not None and isinstance(value, dict):
         return _struct_mismatches(value, struct, path)
     if isinstance(value, list):
-        item = next(
-            (typing.get_args(option)[0] for option in options if typing.get_origin(option) in {list, tuple}), None
-        )
+        item = _item_of(options)
         if item is not None:
             inner = [v for index, each in enumerate(value) for v in _mismatches(each, item, (*path, index))]
             if inner:
@@ -208,15 +237,12 @@ def _struct_mismatches(value: dict[str, Any], struct: type[msgspec.Struct], path
     hints = typing.get_type_hints(struct, include_extras=True)
     found: list[Violation] = []
     known = dict(zip(struct.__struct_encode_fields__, struct.__struct_fields__, strict=True))
-    found.extend(
-        Violation(pointer(*path, field.encode_name), "is required", "required")
-        for field in msgspec.structs.fields(struct)
-        if field.required and field.encode_name not in value
-    )
+    required = {field.encode_name for field in msgspec.structs.fields(struct) if field.required}
+    found.extend(Violation(pointer(*path, name), "is required", "required") for name in required if name not in value)
     for key, member in value.items():
         if key not in known:
             found.append(Violation(pointer(*path, key), "is not a field of this operation", "unknownField"))
-        else:
+        elif member is not None or key in required:
             found.extend(_mismatches(member, hints[known[key]], (*path, key)))
     return found
 

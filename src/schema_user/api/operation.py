@@ -17,7 +17,7 @@ from litestar.enums import HttpMethod
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from schema_user.api.body import decode, refused
+from schema_user.api.body import decode
 from schema_user.api.status import http_status, status_body, status_headers
 from schema_user.errors import Fault, Malformed, NotAcceptable, TooLarge, Violation, WrongMediaType
 
@@ -200,21 +200,32 @@ async def _perform(
     require_acceptable(headers.get("accept"))
     state = request.scope["state"]
     wiring: Wiring = request.app.state.wiring
-    call = Call(wiring, state["caller"], state["request_id"], request.path_params, _query(request, described), headers)
-    taken = None if described.body is None else await _body(request, described, wiring)
+    if described.body is not None:
+        _require_body_headers(request, described, wiring.settings.body_max_bytes)
+    query = _query(request, described)
+    call = Call(wiring, state["caller"], state["request_id"], request.path_params, query, headers)
+    taken = None if described.body is None else await _body(request, described, described.body, wiring)
     if (acting := headers.get(ORGANIZATION_HEADER)) is not None:
         call.caller = await request.app.state.gatekeeper.acting(call.caller, acting)
     answer = await (handler(call) if described.body is None else handler(call, taken))
-    return _respond(call, described, answer)
+    return _respond(request, described, answer)
 
 
-def _respond(call: Call, described: Operation, answer: Answer) -> Response[bytes]:
+def _respond(request: Request[Any, Any, Any], described: Operation, answer: Answer) -> Response[bytes]:
     headers = dict(PRIVATE)
     if answer.sequence is not None:
         headers["ETag"] = f'"{answer.sequence}"'
-        if described.conditional and call.headers.get("if-none-match") in {headers["ETag"], f"W/{headers['ETag']}"}:
+        if request.method == "GET" and _is_known(request.headers.get("if-none-match"), headers["ETag"]):
             return Response(b"", status_code=304, headers=headers)
     return Response(msgspec.json.encode(answer.view), status_code=described.status, headers=headers, media_type=JSON)
+
+
+def _is_known(if_none_match: str | None, etag: str) -> bool:
+    """Whether the client has this version already; a weak comparison of a list, or ``*`` (RFC 9110, 13.1.2)."""
+    if if_none_match is None:
+        return False
+    known = {each.strip().removeprefix("W/") for each in if_none_match.split(",")}
+    return etag in known or "*" in known
 
 
 def _query(request: Request[Any, Any, Any], described: Operation) -> dict[str, str]:
@@ -230,22 +241,34 @@ def _query(request: Request[Any, Any, Any], described: Operation) -> dict[str, s
     return found
 
 
-async def _body(request: Request[Any, Any, Any], described: Operation, wiring: Wiring) -> msgspec.Struct:
-    limit = wiring.settings.body_max_bytes
+def _announces_body(headers: Mapping[str, str]) -> bool:
+    return headers.get("content-length") not in {None, "0"} or "transfer-encoding" in headers
+
+
+def _require_body_headers(request: Request[Any, Any, Any], described: Operation, limit: int) -> None:
+    """Judge a body by what its headers say, before any of it is read."""
     length = request.headers.get("content-length")
     if length is not None and (not length.isdigit() or len(length) > _LONGEST_LENGTH or int(length) > limit):
         raise too_large(limit)
-    has_body = length not in {None, "0"} or "transfer-encoding" in request.headers
-    media_type = request.headers.get("content-type")
-    if has_body or not described.optional_body:
-        require_json(media_type)
-        require_plain(request.headers.get("content-encoding"))
-    raw = await _read(request, limit)
-    if not raw.strip() and described.optional_body:
-        raw = b"{}"
-    if described.body is None:
-        raise refused([Violation("", "is not taken", "body")])
-    return decode(raw, described.body, wiring.settings.body_max_depth)
+    if _announces_body(request.headers) or not described.optional_body:
+        _require_readable(request)
+
+
+def _require_readable(request: Request[Any, Any, Any]) -> None:
+    require_json(request.headers.get("content-type"))
+    require_plain(request.headers.get("content-encoding"))
+
+
+async def _body(
+    request: Request[Any, Any, Any], described: Operation, into: type[msgspec.Struct], wiring: Wiring
+) -> msgspec.Struct:
+    raw = await _read(request, wiring.settings.body_max_bytes)
+    if described.optional_body and not _announces_body(request.headers):
+        # HTTP/2 need not announce a body.
+        if not raw.strip():
+            return decode(b"{}", into, wiring.settings.body_max_depth)
+        _require_readable(request)
+    return decode(raw, into, wiring.settings.body_max_depth)
 
 
 async def _read(request: Request[Any, Any, Any], limit: int) -> bytes:

@@ -7,7 +7,7 @@ no time, ``^((a|b|ab){10,20})*$`` to 5 KB and takes 0.4 s. So a pattern is taken
 
 - its automaton, walked as the engine walks it (``automaton.py``), has at most ``MAX_LOAD`` states that a text can come
   back to, and few enough in all to be walked: then each byte is one look-up. A state with ``.`` or a negated class
-  counts as 6 states, one with a property such as ``\p{L}`` as 60, for their UTF-8; more if the engine may read backwards;
+  counts as 6, one with a property such as ``\p{L}`` as 60, for their UTF-8; as more if the engine may read backwards;
 - with a ``\b``, which beyond ASCII the engine can't look up, it is in at most ``MAX_WIDTH`` places at once;
 - it is of at most ``MAX_CHARACTERS`` and compiles to at most ``MAX_BYTES``, and all patterns of a schema together to
   about ``MAX_TOTAL_BYTES``.
@@ -21,7 +21,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import jsonschema_rs
-
 
 from schema_user.validation.automaton import Atom, Choice, Mark, TooWide, begins_at_start, mirrored, walk
 from schema_user.validation.pattern_reader import Parsed, Refused, read

@@ -104,10 +104,15 @@ class SearchUsersBody(SearchBody, kw_only=True):
     queries: list[UserQueryBody] = []
 
 
-class ChangedView(View, kw_only=True):
-    """What every change of a user answers; a code only when ``returnCode`` asked for it."""
+class DoneView(View, kw_only=True):
+    """What a change of state, or a deletion, answers."""
 
     details: DetailsView
+
+
+class ChangedView(DoneView, kw_only=True):
+    """What an update answers; a code only when ``returnCode`` asked for it."""
+
     email_code: str | None = None
     phone_code: str | None = None
 
@@ -247,6 +252,11 @@ def _changed(decision: Decision) -> Answer:
     return Answer(view, user.sequence)
 
 
+def _done(decision: Decision) -> Answer:
+    user = decision.user
+    return Answer(DoneView(details=details(user, user.organization_id)), user.sequence)
+
+
 def acting_organization(call: Call, body: OrganizationBody | None) -> str:
     """Find the organization of a new resource.
 
@@ -345,13 +355,13 @@ async def update_user(call: Call, body: UpdateUserBody) -> Answer:
     summary="Delete a user",
     tag=_TAG,
     permission="user.delete",
-    view=ChangedView,
+    view=DoneView,
     faults=(404, 409, 412),
     conditional=True,
 )
 async def delete_user(call: Call) -> Answer:
     """Delete a user: data, contact, username and codes are erased at once; the id is not used again."""
-    return _changed(await users.delete_user(call.wiring, target(call)))
+    return _done(await users.delete_user(call.wiring, target(call)))
 
 
 @operation(
@@ -388,7 +398,7 @@ async def search_users(call: Call, body: SearchUsersBody) -> Answer:
 
 def _transition(transition: Transition, also: str, summary: str) -> HTTPRouteHandler:
     async def move_user(call: Call, _body: EmptyBody) -> Answer:
-        return _changed(await users.move_user(call.wiring, target(call), transition))
+        return _done(await users.move_user(call.wiring, target(call), transition))
 
     move_user.__name__ = f"{transition}_user"
     move_user.__doc__ = f"{summary}. Codes die with a state other than active; a wrong state is refused."
@@ -400,7 +410,7 @@ def _transition(transition: Transition, also: str, summary: str) -> HTTPRouteHan
         tag=_TAG,
         permission="user.write",
         body=EmptyBody,
-        view=ChangedView,
+        view=DoneView,
         faults=(404, 409, 412),
         conditional=True,
         optional_body=True,

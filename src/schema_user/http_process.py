@@ -1,0 +1,111 @@
+"""One HTTP process: it answers requests until it is told to stop, or until the server that started it is gone.
+
+``server.py`` starts it, with SIGTERM and SIGINT held back until they can be heeded, and with a pipe as its standard
+input that nobody ever writes to: its end is the end of the server.
+
+Granian runs embedded in this process's own event loop. The processes that it starts itself do not survive a signal
+that comes three times, as one to the whole process group does after an impatient second Ctrl-C (2.8.7: the event loop
+stops, and with it every request in flight), and two crashes within seconds end its server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Final
+
+import uvloop
+from granian.constants import Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+
+from schema_user.app import STOP_SIGNALS, cancel_on_signals, create_app
+from schema_user.logs import configure_logging
+from schema_user.settings import read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from schema_user.api.door import Door
+    from schema_user.settings import Settings
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS: Final = 30
+"""How long the requests that have begun may take to finish after the signal to stop."""
+
+_HEAD_MILLISECONDS: Final = 10_000
+"""How long the head of a request may take to arrive; one that never ends would hold up each stop."""
+
+_BACKLOG: Final = 1024
+
+
+def main() -> int:
+    """Serve, and give the exit status."""
+    settings = read_settings()
+    configure_logging(settings.log_level)
+    try:
+        uvloop.run(_run(settings))
+    except Exception:
+        log.exception("the HTTP process cannot serve")
+        return 1
+    return 0
+
+
+async def _run(settings: Settings) -> None:
+    """Serve until told to stop; whatever comes first, a signal or the end of the server, counts."""
+    leave = cancel_on_signals()
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _orphaned, leave)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    with contextlib.suppress(asyncio.CancelledError):
+        async with create_app(settings) as door:
+            await _answer(door, settings)
+
+
+def _orphaned(leave: Callable[[], None]) -> None:
+    asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+    log.warning("the server that started this process has ended; stopping")
+    leave()
+
+
+async def _answer(door: Door, settings: Settings) -> None:
+    """Answer requests until cancelled; then take no new ones and let those finish whose head has been read."""
+    server = Server(
+        door,
+        address=address_of(settings)[1],
+        port=settings.port,
+        interface=Interfaces.ASGINL,
+        websockets=False,
+        backlog=_BACKLOG,
+        http1_settings=HTTP1Settings(header_read_timeout=_HEAD_MILLISECONDS),
+        log_enabled=False,
+    )
+    serving = asyncio.create_task(server.serve())
+    try:
+        await asyncio.wait({serving})
+    finally:
+        server.stop()  # type: ignore[no-untyped-call]
+        _, late = await asyncio.wait({serving}, timeout=DRAIN_SECONDS)
+        if late:
+            log.warning("requests that did not finish within %d s are cut off", DRAIN_SECONDS)
+            serving.cancel()
+    serving.result()
+
+
+def address_of(settings: Settings) -> tuple[socket.AddressFamily, str]:
+    """Give the family and the address of the host that is set; Granian takes no names.
+
+    Raises:
+        OSError: if the name has no address.
+    """
+    found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = found[0]
+    return family, str(address[0])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

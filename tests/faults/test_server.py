@@ -1,0 +1,275 @@
+"""The serving process under what happens to it: signals, kill -9 of each part, a second server, a busy port."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.conftest import Server, free_port
+from tests.faults.load import GENEROUS, Load, eventually, gone, http_of, mongod_of, tree, update_request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CLIENTS = 16
+
+
+@contextlib.contextmanager
+def serving(data_dir: Path, **options: Any) -> Iterator[Server]:
+    """A server in a directory of its own; what is left of it in the end is killed."""
+    server = Server(data_dir, **options)
+    left: list[psutil.Process] = []
+    try:
+        server.start()
+        left = tree(server)
+        yield server
+    finally:
+        if server.process is not None and server.process.poll() is None:
+            left = tree(server)
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        bury(server)
+
+
+def bury(server: Server) -> None:
+    """Wait for a process that was killed."""
+    if server.process is not None:
+        server.process.wait()
+        if server.process.stdout is not None:
+            server.process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def steady(short_dir: Path) -> Iterator[Server]:
+    """One server for the tests that it outlives."""
+    with serving(short_dir / "steady") as server:
+        yield server
+
+
+def command(server: Server, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Run a ``schema-user`` command with the server's settings, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "schema_user.cli", *arguments],
+        env=server.env() | changes,
+        capture_output=True,
+        text=True,
+        timeout=GENEROUS,
+        check=False,
+    )
+
+
+def answers(server: Server) -> bool:
+    """Whether it answers that it is ready, asked over a new connection."""
+    try:
+        return httpx.get(f"{server.url}/health/ready").is_success
+    except httpx.TransportError:
+        return False
+
+
+class TestSecondServer:
+    def test_same_directory(self, steady: Server) -> None:
+        """A second server on the same data directory is refused in one sentence, and the first goes on."""
+        refused = command(steady, "serve", SCHEMA_USER_PORT=str(free_port()))
+        assert refused.returncode == 1
+        holder = steady.process.pid if steady.process else None
+        assert refused.stderr == f"schema-user: the data directory {steady.data_dir} is in use by process {holder}\n"
+        assert refused.stdout == ""
+        assert answers(steady)
+
+    def test_busy_port(self, short_dir: Path) -> None:
+        """A port that is in use, even by one who would share it, is named in one sentence; the database is stopped."""
+        server = Server(short_dir / "busy")
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            other.bind(("127.0.0.1", server.port))
+            other.listen()
+            refused = command(server, "serve")
+        assert refused.returncode == 1
+        sentence = f"schema-user: cannot listen on port {server.port} of 127.0.0.1: it is in use"
+        assert refused.stderr.splitlines()[-1] == sentence
+        assert "Traceback" not in refused.stderr
+        assert refused.stdout == ""
+        assert (server.data_dir / "db/mongod.lock").read_bytes() == b""
+
+
+class TestKilled:
+    def test_everything(self, short_dir: Path) -> None:
+        """After kill -9 of everything under load the next start needs no hand, and holds what was acknowledged."""
+        with serving(short_dir / "all") as server:
+            with Load(server, CLIENTS) as load:
+                time.sleep(0.5)
+                for process in tree(server):
+                    process.kill()
+            bury(server)
+            server.start()
+            load.kept()
+            with Load(server, 1):
+                pass
+
+    def test_supervisor(self, short_dir: Path) -> None:
+        """After kill -9 of the first process the one that answers ends by itself, and a restart works at once."""
+        with serving(short_dir / "first") as server, Load(server, 2) as load:
+            answering = http_of(server)
+            assert server.process is not None
+            server.process.kill()
+            bury(server)
+            server.start()
+            assert all(gone(process) for process in answering)
+            load.goes_on()
+            load.kept()
+
+    def test_http_process(self, steady: Server) -> None:
+        """The process that answers is replaced after each kill -9, however soon the next one comes."""
+        with Load(steady, 2) as load:
+            for _ in range(4):
+                (process,) = http_of(steady)
+                process.kill()
+                eventually(lambda killed=process: http_of(steady) not in ([], [killed]), "another process")
+                load.goes_on()
+        load.kept()
+        assert "Traceback" not in steady.log()
+
+
+class TestStopped:
+    @pytest.mark.parametrize(
+        ("whole_group", "numbers"),
+        [
+            (False, [signal.SIGTERM]),
+            (True, [signal.SIGINT, signal.SIGINT]),
+            (True, [signal.SIGTERM, signal.SIGTERM, signal.SIGTERM]),
+        ],
+        ids=["terminate", "interrupt-group-twice", "terminate-group-thrice"],
+    )
+    def test_under_load(self, short_dir: Path, whole_group: bool, numbers: list[signal.Signals]) -> None:
+        """What has begun is answered, what comes later is refused, the database stops last, nothing is left over."""
+        with serving(short_dir / f"stop-{whole_group}-{len(numbers)}") as server, Load(server, CLIENTS) as load:
+            everything, (http,), mongod = tree(server), http_of(server), mongod_of(server)
+            (user,) = make_users(server, 1)
+            request = update_request(server, user, {"count": 7})
+            with socket.create_connection(("127.0.0.1", server.port), timeout=GENEROUS) as slow:
+                slow.sendall(request[:-5])
+                time.sleep(0.2)
+                for number in numbers:
+                    (os.killpg if whole_group else os.kill)(everything[0].pid, number)
+                    time.sleep(0.3)
+                assert not answers(server)
+                slow.sendall(request[-5:])
+                assert slow.recv(100).startswith(b"HTTP/1.1 200 ")
+            http_was_gone = False
+            while not gone(mongod):
+                http_was_gone = gone(http)
+                time.sleep(0.005)
+            assert http_was_gone
+            assert server.process is not None
+            assert server.process.wait(GENEROUS) == 0
+            assert all(gone(process) for process in everything)
+        assert load.ends["cut"] == 0
+        assert {answer.status for answer in load.answers} == {200}
+        assert (server.data_dir / "db/mongod.lock").read_bytes() == b""
+        assert "Traceback" not in server.log()
+        assert stored_counts(server.data_dir, [*load.tried, user]) == {**load.acknowledged, user: 7}
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+    def test_while_starting(self, short_dir: Path, number: signal.Signals) -> None:
+        """A signal before it is ready ends it just as well, and leaves no database running."""
+        server = Server(short_dir / f"starting-{number.name}")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "schema_user.cli", "serve"],
+            env=server.env(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        with process:
+            note = server.data_dir / "mongod.pid"
+            eventually(note.exists, "the database's process")
+            eventually(note.read_text, "its number")
+            mongod = psutil.Process(int(note.read_text()))
+            os.killpg(process.pid, number)
+            output, errors = process.communicate(timeout=GENEROUS)
+        assert process.returncode == 0
+        assert output == b""
+        assert b"Traceback" not in errors
+        assert gone(mongod)
+
+    def test_client_that_never_ends(self, short_dir: Path) -> None:
+        """A client that begins the head of a request and falls silent holds up the end for seconds, not for ever."""
+        with serving(short_dir / "silent") as server:
+            with socket.create_connection(("127.0.0.1", server.port), timeout=GENEROUS) as silent:
+                silent.sendall(b"GET /health/live HTTP/1.1\r\nHost: ")
+                time.sleep(0.2)
+                assert server.stop() == 0
+        assert "killed" not in server.log()
+
+
+class TestFirstStart:
+    def test_token_in_file(self, short_dir: Path) -> None:
+        """Without a terminal the first token lies in a private file; a later start shows none and takes no other."""
+        unset = {"SCHEMA_USER_BOOTSTRAP_TOKEN": ""}
+        with serving(short_dir / "file", environment=unset) as server:
+            path = server.data_dir / "admin-token"
+            assert server.said == [f"admin token: in {path}", f"schema-user ready on {server.url}"]
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            token = path.read_text(encoding="ascii").strip()
+            with server.client(token) as admin:
+                admin.ok("POST", "/v3alpha/users/search", {})
+            assert server.stop() == 0
+            server.environment.clear()
+            server.start()
+            assert server.said == [f"schema-user ready on {server.url}"]
+            with server.client(token) as admin, server.client() as late:
+                admin.ok("POST", "/v3alpha/users/search", {})
+                assert late.post("/v3alpha/users/search", json={}).status_code == 401
+            assert token not in server.log()
+            assert server.token not in server.log()
+
+    def test_token_on_terminal(self, short_dir: Path) -> None:
+        """At a terminal the first token is shown there, once, and kept nowhere."""
+        server = Server(short_dir / "terminal", environment={"SCHEMA_USER_BOOTSTRAP_TOKEN": ""})
+        terminal, end = os.openpty()
+        with contextlib.closing(open(terminal, "rb", buffering=0)) as screen:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "schema_user.cli", "serve"],
+                env=server.env(),
+                stdin=end,
+                stdout=end,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+            os.close(end)
+            shown = b""
+            while b"ready on" not in shown:
+                shown += screen.read(1000)
+            found = re.search(rb"admin token \(shown this once\): (\S+)", shown)
+            assert found is not None
+            token = found[1].decode()
+            with server.client(token) as admin:
+                admin.ok("POST", "/v3alpha/users/search", {})
+            process.terminate()
+            _, errors = process.communicate(timeout=GENEROUS)
+        assert process.returncode == 0
+        assert found[1] not in errors
+        assert not (server.data_dir / "admin-token").exists()
+
+
+class TestSeveralProcesses:
+    def test_together(self, short_dir: Path) -> None:
+        """Three processes answer as one: a changed schema, a revoked token and the metrics hold in all of them."""
+        with serving(short_dir / "three", environment={"SCHEMA_USER_PROCESSES": "3"}) as server:
+            with Load(server, 1), contextlib.ExitStack() as stack:
+                pass

@@ -1,0 +1,160 @@
+r"""The engine against an independent one, on schemas and documents that nobody chose.
+
+``jsonschema`` is the oracle. Where the two are known to disagree, the strategies stay away, for a reason:
+
+- ``multipleOf`` with fractions: the oracle divides binary floats and says that 19.01 is no multiple of 0.01;
+- ``pattern`` with ``$``: the oracle's ``$`` also matches before a final newline, so texts here have none; and ``\d``,
+  ``\w`` take digits and letters of all scripts there, of ASCII alone here, as ECMA-262 says;
+- ``format``: the oracle leaves most of them to packages of others, and some of these are laxer;
+- ``uniqueItems``, ``const`` and ``enum`` agree that 1 is 1.0 and that ``true`` is not 1, so they are in.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import jsonschema
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schema_user.validation import gate
+from schema_user.validation.rust import compile_schema
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
+
+_ORACLES: Final[dict[str, type[Validator]]] = {
+    "draft-04": jsonschema.Draft4Validator,
+    "draft-06": jsonschema.Draft6Validator,
+    "draft-07": jsonschema.Draft7Validator,
+    "2019-09": jsonschema.Draft201909Validator,
+    "2020-12": jsonschema.Draft202012Validator,
+}
+_URIS: Final = {
+    "draft-04": "http://json-schema.org/draft-04/schema#",
+    "draft-06": "http://json-schema.org/draft-06/schema#",
+    "draft-07": "http://json-schema.org/draft-07/schema#",
+    "2019-09": "https://json-schema.org/draft/2019-09/schema",
+    "2020-12": "https://json-schema.org/draft/2020-12/schema",
+}
+_NAMES: Final = st.sampled_from(["a", "b", "ab", "", "a/b~", "é"])
+_TEXTS: Final = st.text(alphabet="abA1 é/~", max_size=5)
+_NUMBERS: Final = st.one_of(st.integers(-5, 5), st.sampled_from([0.5, -0.5, 1.0, 2.5, 2**53 + 1, -(2**70)]))
+_SCALARS: Final = st.one_of(st.none(), st.booleans(), _NUMBERS, _TEXTS)
+_DATA: Final = st.recursive(
+    _SCALARS,
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(_NAMES, inner, max_size=4)),
+    max_leaves=12,
+)
+_TYPES: Final = st.sampled_from(["null", "boolean", "integer", "number", "string", "array", "object"])
+_PATTERNS: Final = st.sampled_from(["^a", "b$", "^[ab]+$", "a.b", "^a{1,2}", "é|1", "^$", "[^a]", "^(ab|a)*$"])
+_COUNTS: Final = st.integers(0, 3)
+_LEAVES: Final = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.one_of(_TYPES, st.lists(_TYPES, min_size=1, max_size=3, unique=True)),
+        "enum": st.lists(_DATA, min_size=1, max_size=3, unique_by=repr),
+        "minimum": _NUMBERS,
+        "maximum": _NUMBERS,
+        "multipleOf": st.integers(1, 3),
+        "minLength": _COUNTS,
+        "maxLength": _COUNTS,
+        "pattern": _PATTERNS,
+        "minItems": _COUNTS,
+        "maxItems": _COUNTS,
+        "uniqueItems": st.booleans(),
+        "minProperties": _COUNTS,
+        "maxProperties": _COUNTS,
+        "required": st.lists(_NAMES, min_size=1, max_size=3, unique=True),
+    },
+)
+
+
+def _around(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    several = st.lists(inner, min_size=1, max_size=3)
+    return st.builds(
+        lambda own, more: {**own, **more},
+        _LEAVES,
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "properties": st.dictionaries(_NAMES, inner, max_size=3),
+                "patternProperties": st.dictionaries(_PATTERNS, inner, max_size=2),
+                "additionalProperties": st.one_of(st.booleans(), inner),
+                "items": inner,
+                "not": inner,
+                "allOf": several,
+                "anyOf": several,
+                "oneOf": several,
+                "dependencies": st.dictionaries(_NAMES, inner, max_size=2),
+            },
+        ),
+    )
+
+
+_NEWER: Final[dict[str, dict[str, st.SearchStrategy[Any]]]] = {
+    "draft-06": {"const": _DATA, "contains": _LEAVES, "propertyNames": _LEAVES, "exclusiveMinimum": _NUMBERS},
+    "draft-07": {"if": _LEAVES, "then": _LEAVES, "else": _LEAVES},
+    "2019-09": {
+        "dependentRequired": st.dictionaries(_NAMES, st.lists(_NAMES, max_size=2, unique=True), max_size=2),
+        "dependentSchemas": st.dictionaries(_NAMES, _LEAVES, max_size=2),
+        "unevaluatedProperties": st.booleans(),
+        "maxContains": _COUNTS,
+    },
+    "2020-12": {"prefixItems": st.lists(_LEAVES, min_size=1, max_size=2)},
+}
+
+
+@st.composite
+def schemas(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw a schema of a drawn dialect."""
+    names = list(_ORACLES)
+    dialect = draw(st.sampled_from(names))
+    schema = draw(st.recursive(_LEAVES, _around, max_leaves=8))
+    known: dict[str, st.SearchStrategy[Any]] = {}
+    for name in names[: names.index(dialect) + 1]:
+        known |= _NEWER.get(name, {})
+    return {"$schema": _URIS[dialect], **schema, **draw(st.fixed_dictionaries({}, optional=known))}
+
+
+@settings(max_examples=400, deadline=None)
+@given(schema=schemas(), data=_DATA)
+def test_same_verdict(schema: dict[str, Any], data: Any) -> None:
+    """The gate takes the schema, and both engines say the same of the document."""
+    findings = gate.check(schema)
+    assert findings.violations == ()
+    violations = compile_schema(schema, findings.dialect).violations(data)
+    oracle = _ORACLES[findings.dialect](schema)
+    assert (not violations) == oracle.is_valid(data)
+
+
+@settings(max_examples=200, deadline=None)
+@given(schema=schemas(), data=_DATA)
+def test_places_exist(schema: dict[str, Any], data: Any) -> None:
+    """Each violation names a place in the document, or a property that could be there."""
+    for violation in compile_schema(schema, gate.check(schema).dialect).violations(data):
+        here = data
+        steps = violation.field.split("/")[1:]
+        for number, step in enumerate(steps):
+            name = step.replace("~1", "/").replace("~0", "~")
+            last = number == len(steps) - 1
+            if isinstance(here, list):
+                here = here[int(name)]
+            else:
+                assert isinstance(here, dict)
+                assert name in here or (last and violation.reason == "required")
+                here = here.get(name)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    document=st.one_of(
+        _DATA, schemas().map(lambda schema: {**schema, "$schema": "https://json-schema.org/draft/2020-12/schema"})
+    )
+)
+def test_gate_never_fails(document: Any) -> None:
+    """Whatever is uploaded gets an answer, and what passes compiles."""
+    findings = gate.check(document)
+    assert all(each.field.startswith("schema") and each.description for each in findings.violations)
+    if not findings.violations:
+        compile_schema(document, findings.dialect)

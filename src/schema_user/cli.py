@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = read_settings()
         configure_logging(settings.log_level)
         return int(options.run(options, settings) or 0)
-    except (SettingsError, LocalDatabaseFault, Fault, SealError) as error:
+    except (SettingsError, LocalDatabaseFault, Fault, SealError, OSError) as error:
         print(f"schema-user: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

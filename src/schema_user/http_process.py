@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Final
 
 import uvloop
 from granian.constants import Interfaces
-from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from schema_user.app import STOP_SIGNALS, cancel_on_signals, create_app
@@ -37,9 +36,6 @@ log = logging.getLogger(__name__)
 
 DRAIN_SECONDS: Final = 30
 """How long the requests that have begun may take to finish after the signal to stop."""
-
-_HEAD_MILLISECONDS: Final = 10_000
-"""How long the head of a request may take to arrive; one that never ends would hold up each stop."""
 
 _BACKLOG: Final = 1024
 
@@ -81,7 +77,6 @@ async def _answer(door: Door, settings: Settings) -> None:
         interface=Interfaces.ASGINL,
         websockets=False,
         backlog=_BACKLOG,
-        http1_settings=HTTP1Settings(header_read_timeout=_HEAD_MILLISECONDS),
         log_enabled=False,
     )
     serving = asyncio.create_task(server.serve())

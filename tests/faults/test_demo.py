@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -28,15 +29,21 @@ _ROOT = Path(__file__).parents[2]
 _RESUME = {"meta": {"version": "v1.0.0"}}
 
 
-def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextlib.contextmanager
+def _demo(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run the demo; a test that fails leaves neither it nor its server behind."""
+    with subprocess.Popen(
         [sys.executable, "-m", "bench.demo", *arguments],
         cwd=_ROOT,
         env=os.environ | {"TMPDIR": str(folder)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
 
 
 @pytest.fixture
@@ -50,8 +57,8 @@ def folder() -> Iterator[Path]:
 def test_the_promises_are_kept_with_eight_clients(folder: Path) -> None:
     """300 updates of one user and 300 of ten by 8 clients break no promise."""
     assert shutil.which("npm"), "npm is missing: the demo fetches JSON Resume with it, so install Node.js."
-    with _start(folder, "--updates", "300", "--clients", "8", "--users", "10") as demo:
-        output, _ = demo.communicate()
+    with _demo(folder, "--updates", "300", "--clients", "8", "--users", "10") as demo:
+        output, _ = demo.communicate(timeout=90)
     assert demo.returncode == 0, output
     assert "broken" not in output
     assert output.count("kept") == len(Promise)
@@ -60,7 +67,7 @@ def test_the_promises_are_kept_with_eight_clients(folder: Path) -> None:
 
 def test_an_interrupt_ends_everything(folder: Path) -> None:
     """Ctrl-C in the middle of the load stops demo, server and database, and removes their files."""
-    with _start(folder, "--updates", "100000", "--clients", "4", "--users", "0") as demo:
+    with _demo(folder, "--updates", "100000", "--clients", "4", "--users", "0") as demo:
         family = _when_serving(demo)
         demo.send_signal(signal.SIGINT)
         output, _ = demo.communicate(timeout=60)
@@ -79,7 +86,6 @@ def _when_serving(demo: subprocess.Popen[str]) -> list[psutil.Process]:
             time.sleep(0.5)
             return process.children(recursive=True)
         time.sleep(0.05)
-    demo.kill()
     pytest.fail("the demo came to no load")
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from schema_user.domain.user import User
     from schema_user.wiring import Wiring
 
-_TRIES: Final = 24
-_LONGEST_PAUSE: Final = 0.15
+_TRIES: Final = 48
+_LONGEST_PAUSE: Final = 0.02
 """Seconds; other processes' writers are met with a doubling pause, this one's wait for their turn."""
 
 

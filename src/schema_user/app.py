@@ -114,7 +114,8 @@ class Rooms:
 async def create_app(settings: Settings) -> AsyncIterator[Door]:
     """Make the application of one process: connected, and its worker running, for as long as the block lasts."""
     metrics = Metrics()
-    state = State({"metrics": metrics, "openapi": build(ROUTES, version("schema-user"), settings.public_url)})
+    api = build(ROUTES, version("schema-user"), settings.public_url)
+    state = State({"metrics": metrics, "openapi": api, "stopping": False})
     router = make_router(state, lambda app: _serving(settings, app.state))
     async with router.lifespan():
         yield Door(router, metrics)

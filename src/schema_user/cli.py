@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from schema_user.app import wired
 from schema_user.commands.tokens import OPERATOR, CreateToken, create_token, revoke_token
+from schema_user.delivery.email import parse_sender, parse_smtp_url
 from schema_user.domain.caller import Grant
 from schema_user.domain.duration import parse_duration
 from schema_user.domain.keyring import SealError
@@ -88,13 +89,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _require_mail(settings: Settings) -> None:
+    """Raise SettingsError for what the mail of this deployment could not be sent from or through."""
+    try:
+        parse_sender(settings.mail_from)
+        if settings.smtp_url is not None:
+            parse_smtp_url(settings.smtp_url)
+    except ValueError as error:
+        raise SettingsError([f"{error}."]) from None
+
+
 def _serve(_options: argparse.Namespace, settings: Settings) -> None:
+    _require_mail(settings)
     from schema_user.server import serve  # noqa: PLC0415 -- the HTTP server is loaded only to serve
 
     serve(settings)
 
 
 def _worker(_options: argparse.Namespace, settings: Settings) -> None:
+    _require_mail(settings)
     from schema_user.app import run_worker  # noqa: PLC0415 -- as above
 
     with _database(settings):
@@ -140,7 +153,8 @@ def _token_create(options: argparse.Namespace, settings: Settings) -> None:
 
 def _token_list(_options: argparse.Namespace, settings: Settings) -> None:
     async def run() -> None:
-        table = Table("token id", "name", "roles", "user", "created", "expires")
+        # An id that is broken over two lines, as in a narrow pipe, cannot be copied or found.
+        table = Table(Column("token id", min_width=19), "name", "roles", "user", "created", "expires")
         page: Page | None = Page("creation_date", ascending=True, limit=1000)
         async with _rooms(settings) as rooms:
             while page is not None:
@@ -187,6 +201,7 @@ def _schema_check(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _doctor(_options: argparse.Namespace, settings: Settings) -> int:
+    _require_mail(settings)
     table = Table("setting", "value", "from")
     for each in fields(settings):
         if not each.repr:

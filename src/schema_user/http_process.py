@@ -32,10 +32,14 @@ if TYPE_CHECKING:
     from schema_user.api.door import Door
     from schema_user.settings import Settings
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("schema_user.http_process")  # this module runs as __main__
 
 DRAIN_SECONDS: Final = 30
 """How long the requests that have begun may take to finish after the signal to stop."""
+
+_LAST_CALL_SECONDS: Final = 0.25
+"""How long requests are still read after that signal: a request that was sent before it, but not read yet, would find
+its connection closed, and its client could not know what became of it."""
 
 _BACKLOG: Final = 1024
 
@@ -83,6 +87,8 @@ async def _answer(door: Door, settings: Settings) -> None:
     try:
         await asyncio.wait({serving})
     finally:
+        door.close_soon()
+        await asyncio.wait({serving}, timeout=_LAST_CALL_SECONDS)
         server.stop()  # type: ignore[no-untyped-call]
         _, late = await asyncio.wait({serving}, timeout=DRAIN_SECONDS)
         if late:

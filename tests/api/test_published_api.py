@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,11 +35,16 @@ def test_every_operation_answers_as_the_document_says(server: Server, tmp_path: 
         server.url + "/openapi.json",
         *("--header", f"Authorization: Bearer {server.token}"),
         *("--checks", ",".join(_CHECKS)),
-        *("--phases", "examples,coverage,fuzzing"),
+        *("--phases", "examples,fuzzing"),
         *("--max-examples", "8"),
+        *("--workers", "2"),
         *("--exclude-path-regex", "^/(health|metrics|docs|ui|openapi)"),
         *("--warnings", "off"),
         "--generation-deterministic",
     ]
-    finished = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=220, check=False)
+    # The tester itself must not be measured for coverage: it would take several times as long.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    finished = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=220, check=False
+    )
     assert finished.returncode == 0, finished.stdout[-6000:] + finished.stderr[-2000:]

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import psutil
 
@@ -46,7 +46,11 @@ class Answer:
 
 @dataclass
 class Load:
-    """Users who each count upwards in their own data, one after the other, as fast as the server answers."""
+    """Users who each count upwards in their own data, one step after the other, as fast as the server answers.
+
+    ``ends`` counts the connections that were refused, closed or reset instead of an answer, or cut within one;
+    ``dropped`` has the time at which each request was sent that got no byte of an answer.
+    """
 
     server: Server
     clients: int
@@ -55,6 +59,7 @@ class Load:
     tried: dict[str, int] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
     ends: Counter[str] = field(default_factory=Counter)
+    dropped: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Make the users."""
@@ -62,7 +67,7 @@ class Load:
             self.acknowledged[user] = self.tried[user] = 0
             self.sequences[user] = 1
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         """Begin, and come back when every client has been answered."""
         self._stop = False
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
@@ -97,8 +102,9 @@ class Load:
                 await asyncio.sleep(0.02)
                 continue
             with contextlib.closing(writer):
-                while not self._stop and await self._update(user, reader, writer) and keep:
-                    pass
+                more = True
+                while more and not self._stop:
+                    more = await self._update(user, reader, writer) and keep
 
     async def _update(self, user: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Try one update; whether the connection can be used again."""
@@ -111,16 +117,19 @@ class Load:
             got = True
             answer = await _whole(head, reader, started)
         except asyncio.IncompleteReadError as cut:
-            self.ends["cut" if got or cut.partial else "closed"] += 1
-            return False
+            return self._unanswered("cut" if got or cut.partial else "closed", started)
         except ConnectionError:
-            self.ends["cut" if got else "reset"] += 1
-            return False
+            return self._unanswered("cut" if got else "reset", started)
         self.answers.append(answer)
         if answer.status == 200:
             self.acknowledged[user] = self.tried[user]
             self.sequences[user] = int(answer.body["details"]["sequence"])
         return answer.headers.get("connection") != "close"
+
+    def _unanswered(self, how: str, started: float) -> bool:
+        self.ends[how] += 1
+        self.dropped.append(started)
+        return False
 
     def kept(self) -> None:
         """Assert that the server holds what it acknowledged, and nothing that nobody asked for."""

@@ -120,7 +120,7 @@ def schemas(draw: st.DrawFn) -> dict[str, Any]:
     return {"$schema": _URIS[dialect], **schema, **draw(st.fixed_dictionaries({}, optional=known))}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(schema=schemas(), data=_DATA)
 def test_same_verdict(schema: dict[str, Any], data: Any) -> None:
     """The gate takes the schema, and both engines say the same of the document."""
@@ -131,7 +131,7 @@ def test_same_verdict(schema: dict[str, Any], data: Any) -> None:
     assert (not violations) == oracle.is_valid(data)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(schema=schemas(), data=_DATA)
 def test_places_exist(schema: dict[str, Any], data: Any) -> None:
     """Each violation names a place in the document, or a property that could be there."""

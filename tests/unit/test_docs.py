@@ -17,9 +17,16 @@ from schema_user.api import door
 from schema_user.api.openapi import operation_of
 from schema_user.api.reasons import error_rows
 from schema_user.api.router import ROUTES
+from schema_user.authentication import KNOWN_TTL
 from schema_user.commands.bootstrap import SHIPPED
+from schema_user.delivery.worker import Rhythm
+from schema_user.domain.code import ALPHABET
 from schema_user.domain.permission import INSTANCE_ROLES, ORGANIZATION_ROLES, PERMISSIONS, Role
+from schema_user.http_process import DRAIN_SECONDS
 from schema_user.settings import PREFIX, SECRETS, Settings, read_settings
+from schema_user.store.claims import ORPHAN_AGE
+from schema_user.store.embedded import RESTART_WINDOW, RESTARTS
+from schema_user.store.schemas import HEAD_TTL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -291,6 +298,23 @@ class TestArchitecture:
             for name in re.findall(r'\.collection\("(\w+)"\)', file.read_text(encoding="utf-8"))
         }
         assert told == opened
+
+    def test_the_figures_are_those_of_the_code(self) -> None:
+        """Spans and counts that the page gives are the constants they speak of."""
+        page = " ".join(text("docs/architecture.md").split())
+        rhythm = Rhythm()
+        assert HEAD_TTL == 0.5
+        for words in (
+            f"at most every {KNOWN_TTL:g} s",
+            "half a second without asking",
+            f"free after {ORPHAN_AGE.total_seconds() / 60:g} minutes",
+            f"one worker for {rhythm.lease:g} s",
+            f"until the next try: {rhythm.tries} in about a day",
+            f"at most {RESTARTS} times in {RESTART_WINDOW / 60:g} minutes",
+            f"for {DRAIN_SECONDS} s at most",
+            f"from {len(ALPHABET)} characters",
+        ):
+            assert words in page
 
     async def test_indexes_are_those_of_the_database(self, rooms: Rooms) -> None:
         """The indexes of a prepared database are those of the table."""

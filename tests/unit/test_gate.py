@@ -118,6 +118,7 @@ class TestMetaschema:
         }
         assert set(found(document)) == {
             ("schema/type", "anyOf"),
+            ("schema/type", "enum"),
             ("schema/properties/a~1b/minLength", "minimum"),
             ("schema/properties/a~1b/pattern", "patternLookAround"),
             ("schema/properties/c/required/1", "type"),
@@ -157,6 +158,7 @@ class TestMetaschema:
         }
         assert set(found(document)) == {
             ("schema/components/a/type", "anyOf"),
+            ("schema/components/a/type", "enum"),
             ("schema/components/a/properties/b/pattern", "patternLookAround"),
         }
 

@@ -168,6 +168,14 @@ class TestAlternatives:
             ("data/pay/iban", "required", "is required (alternative 2)"),
         ]
 
+    def test_constants(self) -> None:
+        """A value of the right type but another constant is told what it may be."""
+        schema = {"anyOf": [{"enum": ["a", "b"]}, {"type": "array"}]}
+        assert listed(schema, "c") == [
+            ("data", "anyOf", "fits none of the 2 alternatives; the nearest is number 1"),
+            ("data", "enum", 'must be one of "a", "b" (alternative 1)'),
+        ]
+
     def test_none_near(self) -> None:
         """If no alternative is nearer than another, none is guessed."""
         schema = {"anyOf": [{"required": ["a"]}, {"required": ["b"]}]}

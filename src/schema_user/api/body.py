@@ -278,6 +278,8 @@ def _rule(message: str) -> str:
 def _words(message: str) -> str:
     """Say in our words what msgspec says; never with the value it met."""
     if match := _LENGTH.match(message):
+        if match[2] == ">=" and match[3] == "1":
+            return "must not be empty"
         unit = "characters" if match[1] == "str" else "items"
         return f"must have at {'least' if match[2] == '>=' else 'most'} {match[3]} {unit}"
     if match := _BOUND.match(message):

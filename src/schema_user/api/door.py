@@ -38,6 +38,12 @@ class Door:
         """Stand before ``inner``, whose state holds the gatekeeper while it runs."""
         self._inner: Any = inner
         self._metrics = metrics
+        self._parting: list[tuple[bytes, bytes]] = []
+
+    def close_soon(self) -> None:
+        """Answer from now on as one who stops: not ready, and each answer is the last one of its connection."""
+        self._inner.state.stopping = True
+        self._parting.append((b"connection", b"close"))
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Serve one connection of the ASGI protocol."""
@@ -47,7 +53,7 @@ class Door:
         started = time.perf_counter()
         headers = dict(scope["headers"])
         request_id = self._request_id(headers.get(b"x-request-id"))
-        exchange = _Exchange(send, request_id)
+        exchange = _Exchange(send, request_id, self._parting)
         state = scope["state"] = {**scope.get("state", {}), "request_id": request_id}
         try:
             if self._needs_token(scope, headers):
@@ -99,16 +105,19 @@ class Door:
 class _Exchange:
     """Adds the request id to the answer, and knows whether one was begun."""
 
-    def __init__(self, send: Callable[[Any], Awaitable[None]], request_id: str) -> None:
+    def __init__(
+        self, send: Callable[[Any], Awaitable[None]], request_id: str, parting: list[tuple[bytes, bytes]]
+    ) -> None:
         self._send = send
         self._id = (b"x-request-id", request_id.encode())
+        self._parting = parting
         self.status = 0
 
     async def send(self, message: Any) -> None:
         """Pass a message on."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), self._id]
+            message["headers"] = [*message.get("headers", ()), self._id, *self._parting]
         await self._send(message)
 
     async def answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:

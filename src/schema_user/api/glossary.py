@@ -130,7 +130,7 @@ FIELDS: Final[dict[str, tuple[str, Any]]] = {
     "TypeQuery.type": ("What the type is compared with.", "cust"),
     "typeQuery": ("By type.", None),
     "urlTemplate": (
-        "Where the link leads; absent: to the service's own page.",
+        "Where the link leads; absent: the message shows the code and no link.",
         "https://app.example.com/?code={{.Code}}",
     ),
     "urlTemplateHosts": ("The hosts to which a `urlTemplate` may lead.", ["app.example.com"]),

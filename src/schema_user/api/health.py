@@ -26,17 +26,19 @@ async def live() -> Response[bytes]:
 
 @get("/health/ready")
 async def ready(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Say whether the database has a primary that answers; 503 if not."""
+    """Say whether the database has a primary that answers and the server is not about to stop; 503 if not."""
+    if request.app.state.stopping:
+        return _unready(b"SERVER_STOPPING")
     try:
         await request.app.state.database.ping()
     except Fault:
-        return Response(
-            b'{"status":"unavailable","reason":"DATABASE_UNAVAILABLE"}',
-            status_code=503,
-            media_type=JSON,
-            headers=_NO_STORE | {"Retry-After": "2"},
-        )
+        return _unready(b"DATABASE_UNAVAILABLE")
     return Response(b'{"status":"ready"}', media_type=JSON, headers=_NO_STORE)
+
+
+def _unready(reason: bytes) -> Response[bytes]:
+    body = b'{"status":"unavailable","reason":"%b"}' % reason
+    return Response(body, status_code=503, media_type=JSON, headers=_NO_STORE | {"Retry-After": "2"})
 
 
 @get("/metrics")

@@ -57,6 +57,10 @@ class Keyring:
         cipher = self._ciphers[self._current]
         return self._current + nonce + cipher.encrypt(nonce, plain, context.encode())
 
+    def is_current(self, sealed: bytes) -> bool:
+        """Whether the newest secret sealed this."""
+        return bytes(sealed[:_NAME]) == self._current
+
     def open(self, sealed: bytes, context: str) -> bytes:
         """Decrypt what ``seal`` made.
 

@@ -49,8 +49,15 @@ class InstanceStore:
     async def claim_key(self, fresh: bytes) -> bytes:
         """Give the key of the claims, made of ``fresh`` bytes at the first start.
 
+        It never changes; after a rotation it is wrapped anew, so that the old secret can go.
+
         Raises:
             SealError: if it was sealed under a secret that is not set any more.
         """
-        sealed = await self.once("claim_key", self._keyring.seal(fresh, _CLAIM_CONTEXT))
-        return self._keyring.open(bytes(sealed) if isinstance(sealed, bytes) else sealed.encode(), _CLAIM_CONTEXT)
+        found = await self.once("claim_key", self._keyring.seal(fresh, _CLAIM_CONTEXT))
+        sealed = found if isinstance(found, bytes) else found.encode()
+        key = self._keyring.open(sealed, _CLAIM_CONTEXT)
+        if not self._keyring.is_current(sealed):
+            wrapped = self._keyring.seal(key, _CLAIM_CONTEXT)
+            await self._facts.update({"_id": "claim_key", "value": found}, {"$set": {"value": wrapped}})
+        return key

@@ -28,6 +28,7 @@ _MAX_FIELD_CHARACTERS: Final = 64 * 1024
 _MAX_SHOWN: Final = 200
 _MAX_OF_BRANCH: Final = 10
 _COUNT_ON: Final = 10_000
+_OTHER_TYPE: Final = 2
 
 
 def pointer(prefix: str, tokens: Iterable[Token]) -> str:
@@ -157,7 +158,7 @@ def _alternatives(
         return
     distances = [_distance(errors, at) for errors in branches]
     nearest = min(range(len(branches)), key=distances.__getitem__)
-    if distances[nearest][0] or distances.count(distances[nearest]) > 1:
+    if distances[nearest][0] == _OTHER_TYPE or distances.count(distances[nearest]) > 1:
         yield at, f"fits none of the {len(branches)} alternatives", reason
         return
     number = nearest + 1
@@ -191,10 +192,15 @@ def _own(error: ValidationError, at: tuple[Token, ...]) -> bool:
     return tuple(error.instance_path) == at
 
 
-def _distance(errors: Sequence[ValidationError], at: tuple[Token, ...]) -> tuple[bool, int, int]:
-    """Say how far a document is from an alternative: the wrong kind of value, the wrong constants, other errors."""
-    wrong = any(_own(error, at) and isinstance(error.kind, Kind.Type | Kind.Constant | Kind.Enum) for error in errors)
-    return wrong, sum(isinstance(error.kind, Kind.Constant | Kind.Enum) for error in errors), len(errors)
+def _distance(errors: Sequence[ValidationError], at: tuple[Token, ...]) -> tuple[int, int, int]:
+    """Say how far a document is from an alternative: another type, another constant, then by other errors."""
+    own = [error.kind for error in errors if _own(error, at)]
+    wrong = _OTHER_TYPE if any(isinstance(kind, Kind.Type) for kind in own) else int(any(map(_is_constant, own)))
+    return wrong, sum(_is_constant(error.kind) for error in errors), len(errors)
+
+
+def _is_constant(kind: object) -> bool:
+    return isinstance(kind, Kind.Constant | Kind.Enum)
 
 
 def _order(found: Found) -> tuple[tuple[bool, Token], ...]:

@@ -132,7 +132,7 @@ class Load:
         return False
 
     def kept(self) -> None:
-        """Assert that the server holds what it acknowledged, and nothing that nobody asked for."""
+        """Assert, once the load has ended, that what was acknowledged is there, and nothing that nobody asked for."""
         with self.server.client() as admin:
             for user in self.tried:
                 found = admin.ok("GET", f"/v3alpha/users/{user}")["user"]

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 _DATABASE_WAIT: Final = 120.0
 """Seconds to wait for a database that is not there at the start, as when everything starts together."""
 
-_PORT_WAIT: Final = 3.0
+_PORT_WAIT: Final = 2.0
 """Seconds to wait for the port: after a kill -9 of the server its HTTP processes need a moment to notice."""
 
 _STOP_WAIT: Final = DRAIN_SECONDS + 20

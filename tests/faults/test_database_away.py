@@ -51,7 +51,7 @@ class TestFrozen:
             mongod = mongod_of(server)
             mongod.suspend()
             try:
-                eventually(lambda: load.counts(503) >= 16, "a refusal")
+                eventually(lambda: load.counts(503) >= 8, "a refusal")
                 assert api.get("/health/live").status_code == 200
                 assert api.get("/health/ready").status_code == 503
             finally:

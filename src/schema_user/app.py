@@ -25,9 +25,11 @@ from schema_user.errors import Unavailable
 from schema_user.store import embedded
 from schema_user.store.claims import ClaimStore
 from schema_user.store.connection import Database, connected
+from schema_user.store.history import HistoryStore
 from schema_user.store.instance import InstanceStore
 from schema_user.store.organizations import OrganizationStore
 from schema_user.store.outbox import OutboxStore
+from schema_user.store.relay import Relay
 from schema_user.store.schemas import SchemaStore
 from schema_user.store.tokens import TokenStore
 from schema_user.store.users import UserStore
@@ -70,7 +72,7 @@ def _private(path: str, flags: int) -> int:
 
 
 @contextlib.asynccontextmanager
-async def wired(settings: Settings, wake: Callable[[], None] = lambda: None) -> AsyncIterator[Rooms]:
+async def wired(settings: Settings) -> AsyncIterator[Rooms]:
     """Connect to the database and wire everything up, for as long as the block lasts.
 
     Raises:
@@ -83,18 +85,20 @@ async def wired(settings: Settings, wake: Callable[[], None] = lambda: None) -> 
         instance = InstanceStore(database, keyring)
         instance_id = str(await instance.once("id", str(secrets.randbits(62))))
         claim_key = await instance.claim_key(secrets.token_bytes(_CLAIM_KEY_BYTES))
+        relay = Relay(database)
         wiring = Wiring(
             settings=settings,
             keyring=keyring,
             instance_id=instance_id,
-            users=UserStore(database, keyring),
+            users=UserStore(database, keyring, relay),
             schemas=SchemaStore(database, keyring),
             organizations=OrganizationStore(database, keyring),
             tokens=TokenStore(database, keyring),
             outbox=OutboxStore(database, keyring),
+            history=HistoryStore(database),
+            relay=relay,
             claims=ClaimStore(database, claim_key),
             validators=ValidatorCache(settings.validator_cache_bytes),
-            wake=wake,
         )
         yield Rooms(wiring, database, instance)
     finally:
@@ -124,24 +128,34 @@ async def create_app(settings: Settings) -> AsyncIterator[Door]:
 @contextlib.asynccontextmanager
 async def _serving(settings: Settings, state: State) -> AsyncIterator[None]:
     """Keep the application's rooms open, and its worker running, from its start to its end."""
-    worker: Worker | None = None
-
-    def wake() -> None:
-        if worker is not None:
-            worker.wake()
-
     await _database_there(settings)
-    async with wired(settings, wake) as rooms:
+    async with wired(settings) as rooms:
         state.wiring, state.database = rooms.wiring, rooms.database
         state.gatekeeper = Gatekeeper(rooms.wiring)
         worker = Worker(rooms.wiring, make_transports(rooms.wiring)) if settings.worker else None
         delivery = asyncio.create_task(worker.run()) if worker else None
-        try:
-            yield
-        finally:
-            if worker and delivery:
-                await worker.stop()
-                await delivery
+        if worker:
+            rooms.wiring.relay.wakes(worker.wake)
+        async with relaying(rooms.wiring.relay):
+            try:
+                yield
+            finally:
+                if worker and delivery:
+                    await worker.stop()
+                    await delivery
+
+
+@contextlib.asynccontextmanager
+async def relaying(relay: Relay) -> AsyncIterator[None]:
+    """Keep a relay at work for as long as the block lasts, and until everything it knows of is moved."""
+    stopping = asyncio.Event()
+    moving = asyncio.create_task(relay.run(stopping), name="relay")
+    try:
+        yield
+    finally:
+        stopping.set()
+        relay.ring()
+        await moving
 
 
 async def _database_there(settings: Settings) -> None:
@@ -163,12 +177,14 @@ async def run_worker(settings: Settings) -> None:
         await _database_there(settings)
         async with wired(settings) as rooms:
             worker = Worker(rooms.wiring, make_transports(rooms.wiring))
+            rooms.wiring.relay.wakes(worker.wake)
             delivery = asyncio.create_task(worker.run())
-            try:
-                await asyncio.wait({delivery})
-            finally:
-                await worker.stop()
-                await delivery
+            async with relaying(rooms.wiring.relay):
+                try:
+                    await asyncio.wait({delivery})
+                finally:
+                    await worker.stop()
+                    await delivery
 
 
 def cancel_on_signals() -> Callable[[], None]:

@@ -10,6 +10,7 @@ from schema_user.commands.tokens import digest_of
 from schema_user.domain.access import reached_organization
 from schema_user.domain.caller import Caller
 from schema_user.errors import Unauthenticated
+from schema_user.store.known import Known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +27,7 @@ _TOKEN_MAX_CHARACTERS: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    checked_at: float
+class _Believed:
     caller: Caller | None
     expires_at: datetime | None
 
@@ -38,8 +38,7 @@ class Gatekeeper:
     def __init__(self, wiring: Wiring, clock: Callable[[], float] = time.monotonic) -> None:
         """Check against the wiring's stores; ``clock`` is monotonic, in seconds."""
         self._wiring = wiring
-        self._clock = clock
-        self._known: dict[bytes, _Known] = {}
+        self._known: Known[bytes, _Believed] = Known(self._check, KNOWN_TTL, _KEPT, clock)
 
     async def caller(self, secret: str | None) -> Caller:
         """Find out who calls.
@@ -49,10 +48,7 @@ class Gatekeeper:
         """
         if not secret or len(secret) > _TOKEN_MAX_CHARACTERS:
             raise _unauthenticated()
-        digest = digest_of(secret)
-        known = self._known.get(digest)
-        if known is None or self._clock() - known.checked_at >= KNOWN_TTL:
-            known = await self._check(digest)
+        known = await self._known.get(digest_of(secret))
         caller = known.caller
         if caller is None or (known.expires_at is not None and known.expires_at <= self._wiring.now()):
             raise _unauthenticated()
@@ -68,15 +64,10 @@ class Gatekeeper:
         reached_organization(caller, acting, exists=exists)
         return replace(caller, acting=acting)
 
-    async def _check(self, digest: bytes) -> _Known:
-        asked_at = self._clock()
+    async def _check(self, digest: bytes, _before: _Believed | None) -> _Believed:
         token = await self._wiring.tokens.of_digest(digest)
         caller = None if token is None else await self._caller_of(token)
-        known = _Known(asked_at, caller, None if token is None else token.expires_at)
-        if len(self._known) >= _KEPT:
-            self._known.clear()
-        self._known[digest] = known
-        return known
+        return _Believed(caller, None if token is None else token.expires_at)
 
     async def _caller_of(self, token: Token) -> Caller | None:
         """Give the token's caller, without the roles of organizations that are not active; None: it is refused."""

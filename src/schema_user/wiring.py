@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from schema_user.errors import Violation
     from schema_user.settings import Settings
     from schema_user.store.claims import ClaimStore
+    from schema_user.store.history import HistoryStore
     from schema_user.store.organizations import OrganizationStore
     from schema_user.store.outbox import OutboxStore
+    from schema_user.store.relay import Relay
     from schema_user.store.schemas import SchemaStore
     from schema_user.store.tokens import TokenStore
     from schema_user.store.users import UserStore
@@ -31,10 +33,6 @@ def utc_now() -> datetime:
     """Give the time in UTC, cut to the milliseconds that the database keeps."""
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
-
-
-def _silent() -> None:
-    """Wake nobody: where no worker runs in this process."""
 
 
 class Turns:
@@ -74,10 +72,7 @@ class Turns:
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """One set of everything, made by ``app.py`` and by nobody else.
-
-    ``wake`` tells the delivery worker of this process that a commit left a message; it must be cheap and never raise.
-    """
+    """One set of everything, made by ``app.py`` and by nobody else."""
 
     settings: Settings
     keyring: Keyring
@@ -87,9 +82,10 @@ class Wiring:
     organizations: OrganizationStore
     tokens: TokenStore
     outbox: OutboxStore
+    history: HistoryStore
+    relay: Relay
     claims: ClaimStore
     validators: ValidatorCache
-    wake: Callable[[], None] = _silent
     now: Callable[[], datetime] = utc_now
     choose: Callable[[Sequence[str]], str] = secrets.choice
     turns: Turns = field(default_factory=Turns)

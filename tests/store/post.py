@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from schema_user.app import relaying
 from schema_user.delivery.worker import Rhythm, Worker
 from schema_user.domain.code import Code
 from schema_user.domain.contact import Address, Channel, Contact
@@ -75,14 +76,16 @@ async def person(wiring: Wiring, email: str = EMAIL, **changes: Any) -> User:
 
 @contextlib.asynccontextmanager
 async def working(wiring: Wiring, post: Post, rhythm: Rhythm = QUICK) -> AsyncIterator[Worker]:
-    """Let a worker run that sends email only."""
+    """Let a worker run that sends email only, and a relay that wakes it."""
     worker = Worker(wiring, {Channel.EMAIL: post}, rhythm)
+    wiring.relay.wakes(worker.wake)
     running = asyncio.create_task(worker.run())
-    try:
-        yield worker
-    finally:
-        await worker.stop()
-        await running
+    async with relaying(wiring.relay):
+        try:
+            yield worker
+        finally:
+            await worker.stop()
+            await running
 
 
 async def outbox(rooms: Rooms) -> list[Document]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from schema_user.app import relaying
 from schema_user.delivery.email import SmtpTransport
 from schema_user.delivery.mailbox import MailboxTransport
 from schema_user.delivery.transports import make_transports
@@ -69,7 +70,7 @@ async def change(wiring: Wiring, user: User, after: User) -> None:
 async def test_a_dead_code_is_not_sent(rooms: Rooms, after: Callable[[User], User]) -> None:
     """What nobody could use any more is dropped and emptied."""
     user = await person(rooms.wiring)
-    await rooms.wiring.outbox.relay()
+    await rooms.wiring.relay.sweep()
     await change(rooms.wiring, user, after(replace(user, messages=())))
     post = Post()
     async with working(rooms.wiring, post):
@@ -91,7 +92,7 @@ async def test_an_expired_code_is_not_sent(rooms: Rooms) -> None:
 async def test_of_a_user_that_is_gone_only_the_warning_is_sent(rooms: Rooms, kind: str) -> None:
     """Whoever took over an account can't silence the warning by deleting it; the code is dropped."""
     user = await person(rooms.wiring, kind=kind)
-    await rooms.wiring.outbox.relay()
+    await rooms.wiring.relay.sweep()
     await rooms.database.collection("users").delete({"_id": user.user_id})
     post = Post()
     async with working(rooms.wiring, post):
@@ -132,7 +133,8 @@ async def test_without_any_transport_messages_leave_the_users(rooms: Rooms) -> N
     await person(rooms.wiring)
     worker = Worker(rooms.wiring, {}, QUICK)
     running = asyncio.create_task(worker.run())
-    await until(rooms, "pending")
+    async with relaying(rooms.wiring.relay):
+        await until(rooms, "pending")
     await worker.stop()
     await running
 
@@ -152,6 +154,7 @@ async def test_stop_lets_what_is_in_flight_finish(rooms: Rooms) -> None:
     free = asyncio.Event()
     post = Post(lambda _: free.wait())
     await person(rooms.wiring)
+    await rooms.wiring.relay.sweep()
     worker = Worker(rooms.wiring, {Channel.EMAIL: post}, QUICK)
     running = asyncio.create_task(worker.run())
     await eventually(lambda: post.tried)
@@ -170,6 +173,7 @@ async def test_stop_waits_no_longer_than_told(rooms: Rooms) -> None:
     """What does not finish is left to its lease; stopping twice, or before the start, is no error."""
     post = Post(lambda _: asyncio.sleep(60))
     await person(rooms.wiring)
+    await rooms.wiring.relay.sweep()
     worker = Worker(rooms.wiring, {Channel.EMAIL: post}, QUICK)
     await worker.stop()
     await asyncio.wait_for(worker.run(), 5)

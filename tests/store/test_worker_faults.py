@@ -9,7 +9,7 @@ import os
 import signal
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from schema_user.delivery.undelivered import Undelivered
 from schema_user.delivery.worker import Rhythm, Worker
@@ -45,6 +45,7 @@ def refusing(reason: str, *, permanent: bool = False) -> Callable[[Message], Non
 async def test_a_failure_that_may_pass_is_tried_again_soon(rooms: Rooms) -> None:
     """The first retry comes within 10 seconds; until then the message stays whole and sealed."""
     await person(rooms.wiring)
+    await rooms.wiring.relay.sweep()
     post = Post(refusing("SMTPConnectError"))
     worker = Worker(rooms.wiring, {Channel.EMAIL: post}, Rhythm(poll=0.02))
     running = asyncio.create_task(worker.run())
@@ -116,14 +117,14 @@ async def test_a_bug_in_the_store_does_not_end_the_worker(
     rooms: Rooms, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever a step raises, the next one comes."""
-    relay, left = rooms.wiring.outbox.relay, iter(range(3))
+    claim, left = rooms.wiring.outbox.claim, iter(range(3))
 
-    async def failing(limit: int) -> int:
+    async def failing(*arguments: Any) -> Any:
         if next(left, None) is not None:
             raise LookupError(EMAIL)
-        return await relay(limit)
+        return await claim(*arguments)
 
-    monkeypatch.setattr(rooms.wiring.outbox, "relay", failing)
+    monkeypatch.setattr(rooms.wiring.outbox, "claim", failing)
     await person(rooms.wiring)
     async with working(rooms.wiring, Post()):
         await until(rooms, "sent")
@@ -162,6 +163,7 @@ async def test_a_send_without_end_is_cut(rooms: Rooms) -> None:
 async def test_a_worker_that_dies_leaves_its_message_to_another(rooms: Rooms) -> None:
     """Its lease runs out, and the message is sent by whoever is there."""
     await person(rooms.wiring)
+    await rooms.wiring.relay.sweep()
     hanging = Post(lambda _: asyncio.sleep(60))
     dying = asyncio.create_task(Worker(rooms.wiring, {Channel.EMAIL: hanging}, replace(QUICK, lease=0.5)).run())
     await eventually(lambda: hanging.tried)
@@ -177,7 +179,7 @@ async def test_a_worker_that_dies_leaves_its_message_to_another(rooms: Rooms) ->
 async def test_a_message_that_ends_every_worker_is_parked_unsent(rooms: Rooms) -> None:
     """Tries are counted when they begin, so that one that never comes back counts too."""
     await person(rooms.wiring)
-    await rooms.wiring.outbox.relay()
+    await rooms.wiring.relay.sweep()
     await rooms.database.collection("outbox").update_all({}, {"$set": {"tries": QUICK.tries}})
     post = Post()
     async with working(rooms.wiring, post):

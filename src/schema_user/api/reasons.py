@@ -86,7 +86,7 @@ _BY_FAULT: Final[dict[type[errors.Fault], dict[str, str]]] = {
     },
     errors.Unavailable: {
         "DATABASE_UNAVAILABLE": "The database has no primary, or does not answer in time.",
-        "QUEUE_FULL": "Too many messages of this user wait to be sent.",
+        "QUEUE_FULL": "Too many requests wait for the database.",
     },
 }
 _INTERNAL_REASONS: Final = {

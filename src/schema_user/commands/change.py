@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from schema_user.domain.access import reached_user
+from schema_user.domain.history import Origin
 from schema_user.domain.search import fold
 from schema_user.domain.user import advanced
 from schema_user.errors import Aborted, Conflict, StaleSequence, Unmet, Violation
@@ -34,6 +35,17 @@ class Target:
     user_id: str
     expected_sequence: int | None = None
     validate_only: bool = False
+    request_id: str = ""
+
+    @property
+    def origin(self) -> Origin:
+        """Who causes the change, as its history tells it."""
+        return origin_of(self.caller, self.request_id)
+
+
+def origin_of(caller: Caller, request_id: str) -> Origin:
+    """Give who causes a change."""
+    return Origin(caller.token_id, caller.user_id, request_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +113,7 @@ async def _change(
         after = advanced(before, decision.user, wiring.now())
         if after is None:
             return replace(decision, user=before)
-        if await _commit(wiring, before, after, validate_only=target.validate_only):
-            if after.messages:
-                wiring.wake()
+        if await _commit(wiring, before, after, target):
             return replace(decision, user=after, codes={} if target.validate_only else decision.codes)
         await asyncio.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.002 * 2**attempt)))  # noqa: S311 -- not a secret
     raise _race_lost()
@@ -113,13 +123,13 @@ def _race_lost() -> Aborted:
     return Aborted("RACE_LOST", "others changed the user at the same time; try again", retry_after=1)
 
 
-async def _commit(wiring: Wiring, before: User, after: User, *, validate_only: bool) -> bool:
+async def _commit(wiring: Wiring, before: User, after: User, target: Target) -> bool:
     """Write the change, with the claim of a new username before it and the release of the old one after it."""
     claimed = await claim_username(wiring, before, after)
-    if validate_only:
+    if target.validate_only:
         await release_username(wiring, claimed if claimed is not after else None)
         return True
-    if not await wiring.users.replace(before, claimed):
+    if not await wiring.users.replace(before, claimed, target.origin):
         await release_username(wiring, claimed if claimed is not after else None)
         return False
     if before.username_claim is not None and before.username_claim != claimed.username_claim:

@@ -10,6 +10,7 @@ from schema_user.commands.change import (
     Target,
     change_user,
     claim_username,
+    origin_of,
     release_username,
     require_active_organization,
 )
@@ -32,6 +33,7 @@ from schema_user.errors import Conflict, Malformed, Unmet, Violation
 if TYPE_CHECKING:
     from schema_user.domain.caller import Caller
     from schema_user.domain.contact import Channel
+    from schema_user.domain.history import Origin
     from schema_user.domain.schema import UserSchema
     from schema_user.wiring import Wiring
 
@@ -63,7 +65,9 @@ class UpdateUser:
     remove: frozenset[Channel] = frozenset()
 
 
-async def create_user(wiring: Wiring, caller: Caller, command: CreateUser, *, validate_only: bool = False) -> Decision:
+async def create_user(
+    wiring: Wiring, caller: Caller, command: CreateUser, *, validate_only: bool = False, request_id: str = ""
+) -> Decision:
     """Create a user.
 
     Raises:
@@ -98,22 +102,25 @@ async def create_user(wiring: Wiring, caller: Caller, command: CreateUser, *, va
     rules = await contact_rules(wiring, organization_id)
     for wish in command.wishes:
         decision = await put_address(wiring, decision, wish, rules)
-    return await _insert(wiring, decision, made_id=command.user_id is None, validate_only=validate_only)
-
-
-async def _insert(wiring: Wiring, decision: Decision, *, made_id: bool, validate_only: bool) -> Decision:
-    user = decision.user
     if validate_only:
-        await release_username(wiring, await claim_username(wiring, None, user))
-        if not made_id and await wiring.users.exists(user.user_id):
-            raise _id_taken()
-        return replace(decision, codes={})
+        return await _rehearse(wiring, decision, made_id=command.user_id is None)
+    return await _insert(wiring, decision, origin_of(caller, request_id))
+
+
+async def _rehearse(wiring: Wiring, decision: Decision, *, made_id: bool) -> Decision:
+    user = decision.user
+    await release_username(wiring, await claim_username(wiring, None, user))
+    if not made_id and await wiring.users.exists(user.user_id):
+        raise _id_taken()
+    return replace(decision, codes={})
+
+
+async def _insert(wiring: Wiring, decision: Decision, origin: Origin) -> Decision:
+    user = decision.user
     user = await claim_username(wiring, None, user)
-    if not await wiring.users.insert(user):
+    if not await wiring.users.insert(user, origin):
         await release_username(wiring, user)
         raise _id_taken()
-    if user.messages:
-        wiring.wake()
     return replace(decision, user=user)
 
 

@@ -1,9 +1,9 @@
-"""The worker that brings messages out: it relays, claims, sends and settles, and outlives whatever goes wrong.
+"""The worker that brings messages out: it claims, sends and settles, and outlives whatever goes wrong.
 
-Two loops run side by side. One moves messages out of the users' documents, the other claims those that are due and
-starts a task for each, so that a slow address holds up nobody but itself. Every wait ends early by ``wake``, after a
-commit in this process; commits of other processes are found by the poll. Any number of workers may run, here and
-elsewhere: a claimed message is leased to one of them, and comes back by itself if that one dies.
+It claims the messages that are due and starts a task for each, so that a slow address holds up nobody but itself. A
+wait ends early by ``wake``, when a relay of this process brought a message; those of others are found by the poll.
+Any number of workers may run, here and elsewhere: a claimed message is leased to one of them, and comes back by itself
+if that one dies.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import random
 import traceback
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from schema_user.delivery.undelivered import Undelivered
 from schema_user.domain.contact import Channel
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from schema_user.wiring import Wiring
 
 log = logging.getLogger(__name__)
-
-_RELAY_BATCH: Final = 20
-"""Users relayed before the senders hear of it: few, so that the first message need not wait for the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +89,6 @@ class Worker:
         self._transports = dict(transports)
         self._rhythm = rhythm or Rhythm()
         self._name = f"{platform.node()}:{os.getpid()}:{wiring.random_bits(32):08x}"
-        self._committed = asyncio.Event()
         self._relayed = asyncio.Event()
         self._stopping = asyncio.Event()
         self._slots = asyncio.Semaphore(self._rhythm.at_once)
@@ -101,8 +97,8 @@ class Worker:
         self._away = False
 
     def wake(self) -> None:
-        """Say that a commit left a message; cheap, never raises, called in the worker's own event loop."""
-        self._committed.set()
+        """Say that a message was relayed; cheap, never raises, called in the worker's own event loop."""
+        self._relayed.set()
 
     async def run(self) -> None:
         """Work until ``stop`` is called; cancelling it stops at once, and leaves what was in flight to its lease."""
@@ -125,7 +121,6 @@ class Worker:
         A message cut off by the end of that time is sent again after its lease, by whoever runs then.
         """
         self._stopping.set()
-        self._committed.set()
         self._relayed.set()
         if self._work is None:
             return
@@ -136,10 +131,10 @@ class Worker:
 
     async def _until_stopped(self) -> None:
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._repeat(self._relay, self._committed))
-                if self._transports:
-                    group.create_task(self._repeat(self._start_next, self._relayed))
+            if self._transports:
+                await self._repeat(self._start_next, self._relayed)
+            else:
+                await self._stopping.wait()
             if self._flying:
                 await asyncio.wait(set(self._flying))
         finally:
@@ -177,12 +172,6 @@ class Worker:
         if self._away:
             log.warning("delivery goes on: the database is back")
         self._away = False
-
-    async def _relay(self) -> bool:
-        moved = await self._outbox.relay(_RELAY_BATCH)
-        if moved:
-            self._relayed.set()
-        return moved >= _RELAY_BATCH
 
     async def _start_next(self) -> bool:
         """Claim the next message and start it on its way, once there is room for another."""

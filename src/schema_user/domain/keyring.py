@@ -77,3 +77,22 @@ class Keyring:
         except (InvalidTag, ValueError) as error:
             message = "not sealed for this purpose"
             raise SealError(message) from error
+
+
+def seal_with(key: bytes, plain: bytes, context: str) -> bytes:
+    """Encrypt with AES-256-GCM under a key of 32 bytes that is kept elsewhere, such as a user's own."""
+    nonce = secrets.token_bytes(_NONCE)
+    return nonce + AESGCM(key).encrypt(nonce, plain, context.encode())
+
+
+def open_with(key: bytes, sealed: bytes, context: str) -> bytes:
+    """Decrypt what ``seal_with`` made.
+
+    Raises:
+        SealError: for another key or context, or an altered value.
+    """
+    try:
+        return AESGCM(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], context.encode())
+    except (InvalidTag, ValueError) as error:
+        message = "not sealed under this key for this purpose"
+        raise SealError(message) from error

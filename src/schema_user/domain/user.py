@@ -25,13 +25,22 @@ class UserState(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """A record that waits in a user's document to be relayed: its id and its size in bytes."""
+
+    record_id: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class User:
     """A user as it is stored.
 
     ``sequence`` rises by one with each change that a client can see; ``version`` with every write, so that it can
     guard the next one. ``revision`` is that of the schema which ``data`` passed. ``username_claim`` is the nonce of
     the claim that reserves the username. ``messages`` are those this change wants sent; they are not read back, only
-    how many of them are ``pending``.
+    what of them is ``pending``. ``key`` seals what is kept of the user elsewhere and goes with its deletion; ``chain``
+    is the digest of the last entry of its history.
     """
 
     user_id: str
@@ -50,7 +59,10 @@ class User:
     username: str | None = None
     username_claim: bytes | None = None
     messages: tuple[Message, ...] = field(default=(), compare=False)
-    pending: int = field(default=0, compare=False)
+    pending: tuple[Waiting, ...] = field(default=(), compare=False)
+    pending_since: datetime | None = field(default=None, compare=False)
+    key: bytes = field(default=b"", compare=False, repr=False)
+    chain: bytes = field(default=b"", compare=False, repr=False)
 
     @property
     def usable(self) -> bool:

@@ -10,10 +10,13 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import bson
 from bson.codec_options import CodecOptions, TypeDecoder, TypeRegistry
 from bson.int64 import Int64
+from bson.raw_bson import RawBSONDocument
 from pymongo import AsyncMongoClient, ReturnDocument
 from pymongo.errors import (
     ConfigurationError,
@@ -21,6 +24,7 @@ from pymongo.errors import (
     DuplicateKeyError,
     ExecutionTimeout,
     NotPrimaryError,
+    OperationFailure,
     PyMongoError,
     WTimeoutError,
 )
@@ -41,6 +45,9 @@ Pipeline = list[dict[str, Any]]
 RETRY_AFTER: Final = 2
 """Seconds after which a client may come again when the database has no primary: an election takes that long."""
 
+_HEARTBEAT_MS: Final = 2000
+_DUPLICATE_KEY: Final = 11000
+_STATEMENTS: Final = {"insert": "documents", "update": "updates"}
 _DEFAULT_DATABASE: Final = "schema_user"
 _TRANSIENT_LABELS: Final = ("RetryableWriteError", "TransientTransactionError")
 _TRANSIENT_CODES: Final = frozenset(
@@ -71,12 +78,17 @@ class _PlainInt(TypeDecoder):
 _CODEC: Final = CodecOptions[Document](tz_aware=True, type_registry=TypeRegistry([_PlainInt()]))
 
 
-def _unavailable(error: PyMongoError) -> Unavailable:
-    """Say that the database cannot take it now; the driver's text goes to the log, as it may name hosts."""
-    log.warning("database unavailable: %s: %s", type(error).__name__, error)
+def unavailable() -> Unavailable:
+    """Say that the database cannot take it now; whether it took a write before is not said."""
     return Unavailable(
         "DATABASE_UNAVAILABLE", "the database has no primary or does not answer in time", retry_after=RETRY_AFTER
     )
+
+
+def _unavailable(error: PyMongoError) -> Unavailable:
+    """Translate a driver's error; its text goes to the log, as it may name hosts."""
+    log.warning("database unavailable: %s: %s", type(error).__name__, error)
+    return unavailable()
 
 
 def _passes(error: PyMongoError) -> bool:
@@ -96,6 +108,28 @@ def _translated() -> Iterator[None]:
         if _passes(error):
             raise _unavailable(error) from error
         raise
+
+
+def raw(document: Document) -> RawBSONDocument:
+    """Encode a document once, where its own caller hears of what cannot be encoded; it is sent as it is."""
+    return RawBSONDocument(bson.encode(document, codec_options=_CODEC))
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of several writes: how many were applied, and the errors of others by their place."""
+
+    applied: int
+    errors: dict[int, Exception]
+
+
+def _write_error(error: Mapping[str, Any]) -> Exception:
+    code = error.get("code")
+    if code == _DUPLICATE_KEY:
+        return DuplicateKey(frozenset(error.get("keyPattern", {})))
+    if code in _TRANSIENT_CODES:
+        return unavailable()
+    return OperationFailure(f"write error {code}", code)
 
 
 class Collection:
@@ -173,6 +207,26 @@ class Collection:
         with _translated():
             return bool((await self._raw.delete_one(where)).deleted_count)
 
+    async def write_all(self, kind: str, statements: Sequence[RawBSONDocument], *, durable: bool = True) -> Written:
+        """Apply many writes in one call, in no order; one that fails does not keep the others from being applied.
+
+        ``kind`` is ``insert`` (documents) or ``update`` (statements with ``q``, ``u`` and ``multi``). The driver does
+        not repeat it: who must know the outcome sends again what is guarded. ``durable`` writes are acknowledged by a
+        majority and journaled, others by the primary: good enough for what is done again if it is lost.
+
+        Raises:
+            Unavailable: if the outcome of some is not known.
+        """
+        concern = {"w": "majority", "j": True} if durable else {"w": 1}
+        command = {kind: self._raw.name, _STATEMENTS[kind]: statements, "ordered": False, "writeConcern": concern}
+        with _translated():
+            reply = await self._raw.database.command(command)
+        if "writeConcernError" in reply:
+            log.warning("not acknowledged by a majority: %s", reply["writeConcernError"].get("codeName"))
+            raise unavailable()
+        errors = {error["index"]: _write_error(error) for error in reply.get("writeErrors", ())}
+        return Written(reply["n"], errors)
+
     async def ensure_index(self, keys: Sequence[tuple[str, int]], **options: Any) -> None:
         """Make an index if it is not there."""
         with _translated():
@@ -188,6 +242,7 @@ class Database:
         ``timeout`` bounds each call as a whole: choosing a server, sending, waiting, and the driver's retry.
         """
         milliseconds = int(timeout.total_seconds() * 1000) if timeout else 5000
+        self.timeout = milliseconds / 1000
         options: dict[str, Any] = {
             "w": "majority",
             "journal": True,
@@ -195,6 +250,10 @@ class Database:
             "retryReads": True,
             "timeoutMS": milliseconds,
             "serverSelectionTimeoutMS": milliseconds,
+            # A primary that hangs without closing its connections is noticed by the driver's monitor only, after the
+            # sum of these two; batches use few connections, so their own timeouts tell the driver little.
+            "connectTimeoutMS": milliseconds,
+            "heartbeatFrequencyMS": _HEARTBEAT_MS,
             "appname": "schema-user",
         }
         if driver == "motor":

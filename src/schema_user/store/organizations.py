@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from schema_user.domain.organization import Organization, OrganizationSettings
 from schema_user.store.connection import DuplicateKey
+from schema_user.store.known import Known
 from schema_user.store.search import SearchStore
 
 if TYPE_CHECKING:
@@ -87,21 +88,14 @@ class OrganizationStore(SearchStore[Organization]):
     def __init__(self, database: Database, keyring: Keyring, clock: Callable[[], float] = time.monotonic) -> None:
         """Use a database; ``clock`` is monotonic, in seconds."""
         self._organizations = database.collection("organizations")
-        self._clock = clock
-        self._cache: dict[str, tuple[float, Organization | None]] = {}
+        self._known: Known[str, Organization | None] = Known(
+            lambda organization_id, _: self.find(organization_id), KNOWN_TTL, _KEPT, clock
+        )
         super().__init__(self._organizations.durable(), keyring, _from_document)
 
     async def known(self, organization_id: str) -> Organization | None:
         """Find an organization, at most ``KNOWN_TTL`` seconds old; what every request uses."""
-        cached = self._cache.get(organization_id)
-        if cached is not None and self._clock() - cached[0] < KNOWN_TTL:
-            return cached[1]
-        asked_at = self._clock()
-        found = await self.find(organization_id)
-        if len(self._cache) >= _KEPT:
-            self._cache.clear()
-        self._cache[organization_id] = (asked_at, found)
-        return found
+        return await self._known.get(organization_id)
 
     async def find(self, organization_id: str) -> Organization | None:
         """Find an organization as the primary has it."""
@@ -118,7 +112,7 @@ class OrganizationStore(SearchStore[Organization]):
             await self._organizations.insert(_to_document(organization))
         except DuplicateKey:
             return False
-        self._cache.pop(organization.organization_id, None)
+        self._known.forget(organization.organization_id)
         return True
 
     async def replace(self, before: Organization, after: Organization) -> bool:
@@ -128,7 +122,7 @@ class OrganizationStore(SearchStore[Organization]):
         won = await self._organizations.update(
             {"_id": before.organization_id, "version": before.version}, {"$set": change}
         )
-        self._cache.pop(before.organization_id, None)
+        self._known.forget(before.organization_id)
         return won
 
     async def erase(self, before: Organization) -> bool:
@@ -137,5 +131,5 @@ class OrganizationStore(SearchStore[Organization]):
             {"_id": before.organization_id, "version": before.version},
             {"$set": {"deleted": True, "active": False, "state": "deleted", "version": before.version + 1, "name": ""}},
         )
-        self._cache.pop(before.organization_id, None)
+        self._known.forget(before.organization_id)
         return won

@@ -1,14 +1,12 @@
 """Messages that wait to be sent.
 
-A message is born inside its user's document, in the one write that caused it. ``relay`` moves it here under an id
-made from that write, so that a crash at any step finds the same message again rather than a second one; ``claim``
-leases it to a worker; ``settle`` empties it once it is sent or dead. The emptied record stays until the user's
-document no longer names the message, so that a relay that comes late cannot bring it back to life.
+A message is born inside its user's document, in the one write that caused it, and is relayed here under the id that it
+was born with; ``claim`` leases it to a worker; ``settle`` empties it once it is sent or dead. The emptied record stays
+until the user's document no longer names the message, so that a relay that comes late cannot bring it back to life.
 """
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,13 +15,12 @@ import msgspec
 from schema_user.domain.contact import Channel
 from schema_user.domain.keyring import SealError
 from schema_user.domain.message import Message
-from schema_user.store.connection import Document, DuplicateKey
 
 if TYPE_CHECKING:
     from collections.abc import Collection as Bunch
 
     from schema_user.domain.keyring import Keyring
-    from schema_user.store.connection import Database
+    from schema_user.store.connection import Database, Document
 
 _KEPT_TTL: Final = timedelta(days=30)
 """How long the emptied record of a message stays for support."""
@@ -48,8 +45,8 @@ def _context(message_id: str) -> str:
     return f"message|{message_id}"
 
 
-def message_document(message: Message, keyring: Keyring) -> Document:
-    """Write a message down, with everything that tells whom or what sealed."""
+def message_record(message: Message, keyring: Keyring) -> Document:
+    """Write a message down as the outbox will hold it, with everything that tells whom or what sealed."""
     secret = _Secret(
         message.recipient,
         message.code,
@@ -60,7 +57,11 @@ def message_document(message: Message, keyring: Keyring) -> Document:
         message.language,
     )
     return {
-        "id": message.message_id,
+        "_id": message.message_id,
+        "state": "pending",
+        "tries": 0,
+        "next_at": message.created_at,
+        "relayed": False,
         "kind": message.kind,
         "channel": message.channel.value,
         "user_id": message.user_id,
@@ -71,11 +72,10 @@ def message_document(message: Message, keyring: Keyring) -> Document:
 
 
 class OutboxStore:
-    """The collection ``outbox``, and the pending messages in ``users``."""
+    """The collection ``outbox``."""
 
     def __init__(self, database: Database, keyring: Keyring) -> None:
         """Use a database; the keyring opens what the users' writes sealed."""
-        self._users = database.collection("users")
         self._outbox = database.collection("outbox")
         self._keyring = keyring
 
@@ -88,46 +88,6 @@ class OutboxStore:
             expireAfterSeconds=int(_KEPT_TTL.total_seconds()),
             partialFilterExpression={"relayed": True},
         )
-
-    async def relay(self, limit: int = 100) -> int:
-        """Move pending messages out of the users' documents; how many users had some."""
-        users = await self._users.find(
-            {"pending_since": {"$exists": True}}, {"pending": 1}, sort=[("pending_since", 1)], limit=limit
-        )
-        await asyncio.gather(*(self._move(user) for user in users))
-        return len(users)
-
-    async def _move(self, user: Document) -> None:
-        """Accept first, clear afterwards: a crash in between repeats what is idempotent."""
-        for pending in user.get("pending", ()):
-            await self._accept(pending)
-        await self._clear(user["_id"], [pending["id"] for pending in user.get("pending", ())])
-
-    async def _accept(self, pending: Document) -> None:
-        record = {name: value for name, value in pending.items() if name != "id"}
-        record |= {"_id": pending["id"], "state": "pending", "tries": 0, "next_at": pending["created_at"]}
-        try:
-            await self._outbox.insert(record | {"relayed": False})
-        except DuplicateKey:
-            return
-
-    async def _clear(self, user_id: str, ids: list[str]) -> None:
-        rest = {"$filter": {"input": "$pending", "cond": {"$not": [{"$in": ["$$this.id", ids]}]}}}
-        empty = {"$eq": [{"$size": "$pending"}, 0]}
-        # An update pipeline, so that a message pushed meanwhile is neither lost nor forgotten by the index.
-        await self._users.update(
-            {"_id": user_id, "pending": {"$exists": True}},
-            [
-                {"$set": {"pending": rest}},
-                {
-                    "$set": {
-                        "pending_since": {"$cond": [empty, "$$REMOVE", "$pending_since"]},
-                        "pending": {"$cond": [empty, "$$REMOVE", "$pending"]},
-                    }
-                },
-            ],
-        )
-        await self._outbox.update_all({"_id": {"$in": ids}}, {"$set": {"relayed": True}})
 
     async def claim(
         self, channels: Bunch[Channel], now: datetime, lease: timedelta, worker: str

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from schema_user.domain.schema import Authenticator, SchemaState, UserSchema
 from schema_user.domain.search import fold
 from schema_user.store.connection import DuplicateKey
+from schema_user.store.known import Known
 from schema_user.store.search import SearchStore
 
 if TYPE_CHECKING:
@@ -83,8 +84,7 @@ class SchemaStore(SearchStore[UserSchema]):
         """Use a database; heads are kept for ``HEAD_TTL`` by the given monotonic clock (seconds)."""
         self._heads = database.collection("schemas")
         self._revisions = database.collection("schema_revisions")
-        self._clock = clock
-        self._cache: dict[str, tuple[float, UserSchema | None]] = {}
+        self._known: Known[str, UserSchema | None] = Known(self._refreshed, HEAD_TTL, _HEADS_KEPT, clock)
         super().__init__(self._heads.durable(), keyring, _from_document)
 
     async def prepare(self) -> None:
@@ -94,15 +94,7 @@ class SchemaStore(SearchStore[UserSchema]):
 
     async def head(self, schema_id: str) -> UserSchema | None:
         """Find a schema at its current revision, at most ``HEAD_TTL`` seconds old; what updates and reads use."""
-        known = self._cache.get(schema_id)
-        if known is not None and self._clock() - known[0] < HEAD_TTL:
-            return known[1]
-        asked_at = self._clock()
-        found = await self._refreshed(schema_id, known[1] if known else None)
-        if len(self._cache) >= _HEADS_KEPT:
-            self._cache.clear()
-        self._cache[schema_id] = (asked_at, found)
-        return found
+        return await self._known.get(schema_id)
 
     async def _refreshed(self, schema_id: str, known: UserSchema | None) -> UserSchema | None:
         """Ask for the version first: the text of a schema that did not change is not fetched again."""
@@ -141,7 +133,7 @@ class SchemaStore(SearchStore[UserSchema]):
             await self._heads.insert(_to_document(schema) | {"revised_at": schema.created_at})
         except DuplicateKey:
             return False
-        self._cache.pop(schema.schema_id, None)
+        self._known.forget(schema.schema_id)
         return True
 
     async def replace(self, before: UserSchema, after: UserSchema) -> bool:
@@ -152,7 +144,7 @@ class SchemaStore(SearchStore[UserSchema]):
             await self._archive(before)
             change["revised_at"] = after.changed_at
         won = await self._heads.update({"_id": before.schema_id, "version": before.version}, {"$set": change})
-        self._cache.pop(before.schema_id, None)
+        self._known.forget(before.schema_id)
         return won
 
     async def _archive(self, schema: UserSchema) -> None:
@@ -179,7 +171,7 @@ class SchemaStore(SearchStore[UserSchema]):
                 "$unset": {"text": "", "type_claim": ""},
             },
         )
-        self._cache.pop(before.schema_id, None)
+        self._known.forget(before.schema_id)
         return won
 
     async def ids_of(self, query: Query) -> list[str]:

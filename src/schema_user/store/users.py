@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import secrets
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
 
 from schema_user.domain.code import Code
 from schema_user.domain.contact import Address, Channel, Contact
+from schema_user.domain.history import KEY_BYTES, Origin
 from schema_user.domain.search import fold
-from schema_user.domain.user import User
-from schema_user.errors import Unavailable
-from schema_user.store.connection import DuplicateKey
-from schema_user.store.outbox import message_document
+from schema_user.domain.user import User, Waiting
+from schema_user.store.batch import Batcher, Bounds, GroupCommit, Write
+from schema_user.store.connection import raw
+from schema_user.store.history import entry, write_id
+from schema_user.store.outbox import message_record
+from schema_user.store.relay import FRESH, HISTORY, OUTBOX, Item, Noted, Relay
 from schema_user.store.search import SearchStore
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bson.raw_bson import RawBSONDocument
+
     from schema_user.domain.keyring import Keyring
-    from schema_user.store.connection import Database, Document, Pipeline
+    from schema_user.store.connection import Collection, Database, Document, Pipeline
 
 MAX_PENDING: Final = 32
-"""Messages that may wait in one user's document; more would let it grow towards the database's 16 MiB."""
+MAX_PENDING_SIZE: Final = 4 * 1024 * 1024
+"""Records, and their bytes, that may wait in one user's document; it must stay far from the database's 16 MiB."""
+
+_ERASED: Final = ("email", "phone", "username", "username_folded", "username_claim", "key")
+_NOBODY: Final = Origin()
 
 _INDEXES: Final = (
     [("organization_id", 1), ("_id", 1)],
@@ -99,6 +113,8 @@ def to_document(user: User) -> Document:
         "username": user.username,
         "username_folded": None if user.username is None else fold(user.username),
         "username_claim": user.username_claim,
+        "key": user.key or None,
+        "chain": user.chain or None,
     }
     return {name: value for name, value in document.items() if value is not None}
 
@@ -121,7 +137,10 @@ def from_document(document: Document) -> User:
         contact=Contact(_address(document.get("email")), _address(document.get("phone"))),
         username=document.get("username"),
         username_claim=document.get("username_claim"),
-        pending=len(document.get("pending", ())),
+        key=document.get("key", b""),
+        chain=document.get("chain", b""),
+        pending_since=document.get("pending_since"),
+        pending=tuple(Waiting(each["id"], each["size"]) for each in document.get("pending", ())),
     )
 
 
@@ -142,11 +161,26 @@ class UserStore(SearchStore[User]):
     folded = FOLDED_FIELDS
     joins = _JOINS
 
-    def __init__(self, database: Database, keyring: Keyring) -> None:
-        """Use a database; messages are sealed by the keyring before they are stored."""
+    def __init__(self, database: Database, keyring: Keyring, relay: Relay | None = None) -> None:
+        """Use a database; messages are sealed by the keyring, and ``relay`` hears what a write left to be moved."""
         self._users = database.collection("users")
+        self._history = database.collection("history")
         self._keyring = keyring
+        self._relay = relay or Relay(database)
+        self._for_change = self._gathered(self._users, {"pending.record": 0})
+        self._for_answer = self._gathered(self._users.durable(), {"pending": 0})
+        self._inserts = GroupCommit(self._users, "insert", self._applied, database.timeout)
+        self._updates = GroupCommit(self._users, "update", self._applied, database.timeout)
         super().__init__(self._users.durable(), keyring, from_document)
+
+    @staticmethod
+    def _gathered(collection: Collection, fields: Document) -> Batcher[str, User | None]:
+        async def find(ids: list[str]) -> Sequence[User | None]:
+            documents = await collection.find({"_id": {"$in": ids}, "deleted": False}, fields)
+            found = {document["_id"]: from_document(document) for document in documents}
+            return [found.get(user_id) for user_id in ids]
+
+        return Batcher(find, Bounds())
 
     async def prepare(self) -> None:
         """Make the indexes."""
@@ -158,46 +192,82 @@ class UserStore(SearchStore[User]):
 
     async def find(self, user_id: str) -> User | None:
         """Find a user as the primary has it, for a change; None if there is none, erased ones included."""
-        document = await self._users.find_one({"_id": user_id, "deleted": False}, {"pending.sealed": 0})
-        return None if document is None else from_document(document)
+        return await self._for_change.do(user_id)
 
     async def read(self, user_id: str) -> User | None:
         """Find a user as a majority has it, for an answer."""
-        document = await self._users.durable().find_one({"_id": user_id, "deleted": False}, {"pending": 0})
-        return None if document is None else from_document(document)
+        return await self._for_answer.do(user_id)
 
     async def exists(self, user_id: str) -> bool:
         """Whether the id was ever used."""
         return await self._users.find_one({"_id": user_id}, {"_id": 1}) is not None
 
-    async def insert(self, user: User) -> bool:
-        """Store a new user and its messages; False if the id was used before."""
-        document = to_document(user)
-        if user.messages:
-            document["pending"] = self._pending(user)
-            document["pending_since"] = user.created_at
-        try:
-            await self._users.insert(document)
-        except DuplicateKey:
+    async def insert(self, user: User, origin: Origin = _NOBODY) -> bool:
+        """Store a new user, its first entry and its messages; False if the id was used before."""
+        user = replace(user, key=secrets.token_bytes(KEY_BYTES))
+        at = user.created_at
+        made_id = write_id(user.user_id, user.version)
+        record, chain = entry(None, user, origin, at, made_id)
+        items = self._items(made_id, record, user)
+        document = to_document(replace(user, chain=chain))
+        document["pending"] = [item.document for item in items]
+        document["pending_since"] = at
+        if not await self._inserts.do(Write(user.user_id, made_id, raw(document))):
             return False
+        self._relay.note(Noted(user.user_id, user.version, items))
         return True
 
-    async def replace(self, before: User, after: User) -> bool:
-        """Store a change and its messages in one write; False if the user moved on since it was read.
+    async def replace(self, before: User, after: User, origin: Origin = _NOBODY) -> bool:
+        """Store a change, its entry and its messages in one write; False if the user moved on since it was read.
 
         Raises:
-            Unavailable: if too many messages of this user wait already.
+            Unavailable: if the database does not answer.
         """
-        change: dict[str, Any] = _difference(before, after)
-        if after.messages:
-            if before.pending + len(after.messages) > MAX_PENDING:
-                raise Unavailable("QUEUE_FULL", "too many messages of this user wait to be sent", retry_after=1)
-            change["$push"] = {"pending": {"$each": self._pending(after)}}
-            change["$min"] = {"pending_since": after.messages[0].created_at}
-        if after.deleted:
-            change.pop("$push", None)
-            change.setdefault("$unset", {}).update({"pending": "", "pending_since": ""})
-        return await self._users.update({"_id": before.user_id, "version": before.version}, change)
+        after = replace(after, key=before.key or secrets.token_bytes(KEY_BYTES))
+        at = after.changed_at if after.sequence != before.sequence else datetime.now(UTC)
+        made_id = write_id(after.user_id, after.version)
+        record, chain = entry(before, after, origin, at, made_id)
+        items = self._items(made_id, record, after)
+        left = [each.record_id for each in before.pending]
+        if left and await self._none_left(before, left, items):
+            left = []
+        change = _difference(before, replace(after, chain=chain, key=b"" if after.deleted else after.key))
+        update = _erasing(change, items, at) if after.deleted else _waiting(change, items, at, before, left)
+        statement = raw({"q": {"_id": before.user_id, "version": before.version}, "u": update})
+        if not await self._updates.do(Write(before.user_id, made_id, statement)):
+            return False
+        self._relay.note(Noted(before.user_id, after.version, items, tuple(left)))
+        return True
+
+    def _items(self, made_id: str, record: RawBSONDocument, user: User) -> tuple[Item, ...]:
+        messages = () if user.deleted else user.messages
+        return (
+            Item(HISTORY, made_id, record),
+            *(Item(OUTBOX, each.message_id, raw(message_record(each, self._keyring))) for each in messages),
+        )
+
+    async def _none_left(self, before: User, left: Sequence[str], items: Sequence[Item]) -> bool:
+        """Whether what waits in the document was copied, so that the write can take it out.
+
+        If there is no room for more beside it, it is moved now. Nothing else can come to wait there without a change
+        of the version, which the write is guarded by.
+        """
+        if self._relay.copied(before.user_id, left):
+            return True
+        size = sum(each.size for each in before.pending) + sum(each.size for each in items)
+        if len(left) + len(items) <= MAX_PENDING and size <= MAX_PENDING_SIZE:
+            return False
+        await self._relay.relieve(before.user_id)
+        return True
+
+    async def _applied(self, writes: Sequence[Write]) -> set[str]:
+        """Find which writes are stored. A relay copies before it takes out, so what is in neither place never was."""
+        ids = [write.document_id for write in writes]
+        waiting = await self._users.find({"_id": {"$in": ids}}, {"pending.id": 1})
+        stored = {each["id"] for user in waiting for each in user.get("pending", ())}
+        made = [write.write_id for write in writes]
+        relayed = await self._history.find({"user_id": {"$in": ids}, "_id": {"$in": made}}, {"_id": 1})
+        return stored | {each["_id"] for each in relayed}
 
     async def count_of_schema(self, schema_id: str) -> int:
         """Count the users of a schema, over all organizations."""
@@ -207,8 +277,29 @@ class UserStore(SearchStore[User]):
         """Count the users of an organization."""
         return await self._users.count({"organization_id": organization_id, "deleted": False})
 
-    def _pending(self, user: User) -> list[Document]:
-        return [message_document(message, self._keyring) for message in user.messages]
+
+def _waiting(change: Document, items: Sequence[Item], at: datetime, before: User, left: Sequence[str]) -> Document:
+    """Let records wait in the document, in the place of those that were copied or (``left``) behind the others."""
+    documents = [item.document for item in items]
+    if left:
+        change["$push"] = {"pending": {"$each": documents}}
+        change["$min"] = {"pending_since": at}
+        return change
+    change["$set"]["pending"] = documents
+    if before.pending_since is None or not timedelta(0) <= at - before.pending_since < FRESH:
+        change["$set"]["pending_since"] = at
+    return change
+
+
+def _erasing(change: Document, items: Sequence[Item], at: datetime) -> Pipeline:
+    """Erase with the same write the messages that wait; entries of the history stay, sealed under a key that goes."""
+    kept = {"$filter": {"input": {"$ifNull": ["$pending", []]}, "cond": {"$ne": ["$$this.to", OUTBOX]}}}
+    added = {"$literal": [item.document for item in items]}
+    put = {name: {"$literal": value} for name, value in change["$set"].items()}
+    return [
+        {"$set": put | {"pending": {"$concatArrays": [kept, added]}, "pending_since": {"$literal": at}}},
+        {"$unset": list(_ERASED)},
+    ]
 
 
 def live_digests(user: User, channel: Channel) -> frozenset[bytes]:

@@ -239,7 +239,7 @@ def target(call: Call) -> Target:
 
     Only create and update can be rehearsed: a verification that stores nothing would count no attempt.
     """
-    return Target(call.caller, call.path["user_id"], call.expected_sequence, call.validate_only)
+    return Target(call.caller, call.path["user_id"], call.expected_sequence, call.validate_only, call.request_id)
 
 
 def _changed(decision: Decision) -> Answer:

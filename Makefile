@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench soak demo lock dev clean
+.PHONY: help run test lint bench bench-scale soak demo lock dev clean
 
 # A virtual environment is full of absolute paths: one that was moved or copied here is made anew.
 ifneq ($(shell cat $(RUN_STAMP) 2>/dev/null),$(CURDIR))
@@ -24,7 +24,7 @@ ifneq ($(shell cat $(RUN_STAMP) 2>/dev/null),$(CURDIR))
 endif
 
 help: ## list what can be done (the default)
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # `exec` leaves no shell between make and the server, so a signal to the process group, or to make alone
 # (which hands SIGTERM on), reaches the server; make then waits for it to end.
@@ -43,8 +43,11 @@ lint: $(DEV_STAMP) ## style, format, types and the direction of imports
 	$(BIN)/mypy $(CHECKED)
 	$(BIN)/lint-imports
 
-bench: $(DEV_STAMP) ## measure one update of a user
-	$(BIN)/python -m bench.update
+bench: $(DEV_STAMP) ## measure updates and reads against the driver's own loop, with the goals
+	$(BIN)/python -m bench.report
+
+bench-scale: $(DEV_STAMP) ## measure updates among millions of users and thousands of schemas
+	$(BIN)/python -m bench.scale
 
 soak: $(DEV_STAMP) ## the tests that take long on purpose
 	$(BIN)/python -m pytest tests -m soak --timeout=0

@@ -30,12 +30,16 @@ class ServedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A server that answers on a port of 127.0.0.1; ``token`` may do everything."""
+    """A server that answers on a port of 127.0.0.1; ``token`` may do everything.
+
+    ``started`` is the monotonic time in seconds at which its process was made.
+    """
 
     process: subprocess.Popen[bytes]
     port: int
     token: str
     log: Path
+    started: float
 
     def tail(self, lines: int = 20) -> str:
         """Give the end of its log."""
@@ -84,15 +88,20 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def served(folder: Path, processes: int) -> Iterator[Served]:
+def served(
+    folder: Path, processes: int, *, token: str | None = None, within: float = _START_SECONDS
+) -> Iterator[Served]:
     """Run ``schema-user serve`` on its embedded database in ``folder`` for as long as the block lasts.
 
+    A folder that was served before knows the token of that time and no other: give it again.
+
     Raises:
-        ServedError: if not all its HTTP processes are ready in a minute.
+        ServedError: if not all its HTTP processes are ready ``within`` so many seconds.
     """
-    port, token, log = _free_port(), secrets.token_urlsafe(32), folder / "server.log"
+    port, token, log = _free_port(), token or secrets.token_urlsafe(32), folder / "server.log"
     settings = {"PORT": port, "DATA_DIR": folder, "BOOTSTRAP_TOKEN": token, "PROCESSES": processes}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SCHEMA_USER_")}
+    started = time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "schema_user.cli", "serve"],
@@ -101,17 +110,17 @@ def served(folder: Path, processes: int) -> Iterator[Served]:
             stderr=output,
             start_new_session=True,  # Ctrl-C is for the caller, which stops it in order
         )
-    server = Served(process, port, token, log)
+    server = Served(process, port, token, log, started)
     try:
-        _await_ready(server, processes)
+        _await_ready(server, processes, within)
         yield server
     finally:
         _stop(process)
 
 
-def _await_ready(server: Served, processes: int) -> None:
+def _await_ready(server: Served, processes: int, within: float) -> None:
     """Wait for every HTTP process: the server says that it is ready once the first of them answers."""
-    deadline = time.monotonic() + _START_SECONDS
+    deadline = time.monotonic() + within
     while b"schema-user ready on " not in server.log.read_bytes() or server.listeners() < processes:
         if server.process.poll() is not None or time.monotonic() > deadline:
             raise ServedError(f"The server did not start:\n{server.tail()}")

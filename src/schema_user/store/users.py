@@ -288,6 +288,9 @@ def _waiting(change: Document, items: Sequence[Item], at: datetime, before: User
     change["$set"]["pending"] = documents
     if before.pending_since is None or not timedelta(0) <= at - before.pending_since < FRESH:
         change["$set"]["pending_since"] = at
+    else:
+        # Not left out: a relay may have emptied the document meanwhile, and what has no date no sweep would find.
+        change["$min"] = {"pending_since": at}
     return change
 
 

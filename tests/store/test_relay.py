@@ -23,6 +23,7 @@ from schema_user.store.relay import Relay
 from schema_user.store.users import MAX_PENDING, UserStore
 
 if TYPE_CHECKING:
+    from schema_user.store.batch import Write
     from schema_user.store.connection import Database, Document
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
@@ -219,6 +220,54 @@ async def test_a_sweep_finds_what_a_crash_left(database: Database) -> None:
     await changed(store, username="z")
     await relay.flush()
     linked(await history(database), (await document(database))["chain"])
+
+
+async def test_what_waits_always_has_a_date(database: Database) -> None:
+    """A sweep finds by it; also if the document was emptied under a write, by its own need of room or by a relay."""
+    relay = Relay(database)
+    store = UserStore(database, KEYRING, relay)
+    await store.insert(user(created_at=now(), changed_at=now()))
+    for number in range(MAX_PENDING):
+        await changed(store, data={"count": number + 1})
+    stored = await document(database)
+    assert len(stored["pending"]) < MAX_PENDING
+    assert "pending_since" in stored
+    before = await store.find("u")
+    assert before is not None
+    await relay.flush()
+    assert relay.copied("u", [each.record_id for each in before.pending])
+    after = advanced(before, replace(before, username="x"), now())
+    assert after is not None
+    submit = store._updates.do
+
+    async def late(write: Write) -> bool:
+        await relay._empty(0)
+        assert "pending" not in await document(database)
+        return await submit(write)
+
+    store._updates.do = late  # type: ignore[method-assign]
+    assert await store.replace(before, after)
+    assert "pending_since" in await document(database)
+    assert await Relay(database).sweep() == 1
+    assert len(await history(database)) == MAX_PENDING + 2
+
+
+async def test_a_message_that_a_document_still_names_is_not_let_go(database: Database) -> None:
+    """Another process wrote after it was copied: the document is left to the sweep, and the record stays."""
+    relay = Relay(database)
+    store, other = UserStore(database, KEYRING, relay), UserStore(database, KEYRING)
+    message = Message("u:m", VERIFY, Channel.EMAIL, "u", "o", "a@example.com", NOW)
+    await store.insert(user(messages=(message,)))
+    await relay.flush()
+    await changed(other, username="x")
+    await relay._empty(0)
+    mail = await database.collection("outbox").find_one({"_id": "u:m"})
+    assert mail is not None
+    assert mail["relayed"] is False
+    await relay.sweep()
+    mail = await database.collection("outbox").find_one({"_id": "u:m"})
+    assert mail is not None
+    assert mail["relayed"] is True
 
 
 async def test_a_sweep_goes_through_all_users_in_portions(database: Database) -> None:

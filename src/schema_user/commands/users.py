@@ -262,5 +262,7 @@ async def delete_user(wiring: Wiring, target: Target) -> Decision:
         return Decision(erased(user))
 
     decision = await change_user(wiring, target, permit, decide)
+    # What this process relays just now must be there before it is erased: a code must not come after its user's end.
+    await wiring.relay.flush()
     await wiring.outbox.erase_user(target.user_id, wiring.now())
     return decision

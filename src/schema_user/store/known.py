@@ -54,11 +54,12 @@ class Known(Generic[K, V]):
 
     def _landed(self, key: K, task: asyncio.Task[V]) -> None:
         """Keep what was fetched, unless it was forgotten meanwhile."""
+        failed = task.cancelled() or task.exception() is not None
         flight = self._flights.get(key)
         if flight is None or flight[1] is not task:
             return
         del self._flights[key]
-        if not task.cancelled() and task.exception() is None:
+        if not failed:
             if len(self._values) >= self._most:
                 self._values.clear()
             self._values[key] = (flight[0], task.result())

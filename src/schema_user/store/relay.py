@@ -1,4 +1,4 @@
-"""What a user's change leaves to be moved: entries of its history, messages to people, answers to repeated requests.
+"""What a user's change leaves to be moved: entries of its history, and messages to people.
 
 They are born inside the user's document, in the one write that caused them, and wait there in ``pending``. A relay
 copies them to where they belong, then takes them out; a crash in between repeats what is idempotent, as each record
@@ -119,6 +119,7 @@ class Relay:
         self._gone: list[str] = []
         self._bell = asyncio.Event()
         self._urgent = asyncio.Event()
+        self._copying = asyncio.Lock()
 
     def wakes(self, arrived: Callable[[], None]) -> None:
         """Name who is told when messages reached the outbox; it must be cheap and never raise."""
@@ -165,7 +166,7 @@ class Relay:
                 await self._empty(_QUIET)
                 if time.monotonic() - swept_at >= _SWEEP_EVERY:
                     swept_at = time.monotonic()
-                    while await self.sweep(_SWEEP_AGE) and not stopping.is_set():
+                    while await self.sweep(_SWEEP_AGE, _USERS) == _USERS and not stopping.is_set():
                         pass
             except Unavailable as error:
                 log.warning("the relay waits for the database: %s", error)
@@ -183,18 +184,19 @@ class Relay:
         self._urgent.set()
 
     async def flush(self) -> None:
-        """Copy everything that is noted to where it belongs.
+        """Copy everything that is noted to where it belongs; what somebody else copies just now is waited for.
 
         Raises:
             Unavailable: if the database does not answer; the sweep will find what was not moved.
         """
-        while self._noted:
-            taken = self._taken()
-            await self._accept([item for noted in taken for item in noted.items])
-            for noted in taken:
-                left = self._left.get(noted.user_id)
-                if left is not None:
-                    left.copied.update(left.waiting.intersection(item.record_id for item in noted.items))
+        async with self._copying:
+            while self._noted:
+                taken = self._taken()
+                await self._accept([item for noted in taken for item in noted.items])
+                for noted in taken:
+                    left = self._left.get(noted.user_id)
+                    if left is not None:
+                        left.copied.update(left.waiting.intersection(item.record_id for item in noted.items))
 
     def _taken(self) -> list[Noted]:
         taken: list[Noted] = []
@@ -209,18 +211,21 @@ class Relay:
     async def _empty(self, quiet: float) -> None:
         """Take what was copied out of the documents that nobody changed for ``quiet`` seconds.
 
-        One that somebody else changed meanwhile stays as it is, for the sweep.
+        One that somebody else changed meanwhile stays as it is, for the sweep, and so do its messages' records.
         """
         limit = time.monotonic() - quiet
         while done := self._quiet_ones(limit):
+            whole = {user: left for user, left in done if left.copied == left.waiting}
             emptied = [
                 raw({"q": {"_id": user, "version": left.version}, "u": _EMPTIED, "multi": False})
-                for user, left in done
-                if left.copied == left.waiting
+                for user, left in whole.items()
             ]
             if emptied:
                 await self._users.write_all("update", emptied, durable=False)
-            self._gone.extend(each for _, left in done for each in left.messages & left.copied)
+            if wrote := {user: left.messages for user, left in whole.items() if left.messages}:
+                full = await self._users.find({"_id": {"$in": list(wrote)}, "pending": {"$exists": True}}, {"_id": 1})
+                for user in wrote.keys() - {each["_id"] for each in full}:
+                    self._gone.extend(wrote[user])
         gone, self._gone = self._gone, []
         await self._release(gone)
 

@@ -259,7 +259,7 @@ async def test_an_outcome_that_nobody_tells_is_said_to_be_unknown(
     """After a bounded time; at most one of several calls was applied, and later changes go on."""
     store = UserStore(database, KEYRING)
     found = await some(store, 2)
-    store._updates._patience = 0.1
+    store._updates._patience = 0.7
     line.calls.clear()
     line.trouble = trouble
     outcomes = await asyncio.gather(*(store.replace(each, counted(each)) for each in found), return_exceptions=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import builtins
 import itertools
 import re
@@ -77,15 +76,12 @@ def located(name: str) -> Path | None:
 def functions(file: Path) -> set[str]:
     """The functions in a file, those of classes with the name of the class before them."""
     found: set[str] = set()
-    for node in ast.parse(file.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            found.add(node.name)
-        elif isinstance(node, ast.ClassDef):
-            found |= {
-                f"{node.name}.{each.name}"
-                for each in node.body
-                if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
-            }
+    within = ""
+    for indent, kind, name in re.findall(r"(?m)^((?: {4})?)(class|(?:async )?def) (\w+)", file.read_text(encoding="utf-8")):
+        if kind == "class":
+            within = "" if indent else f"{name}."
+        else:
+            found.add(within + name if indent else name)
     return found
 
 
@@ -134,10 +130,9 @@ class TestNames:
         """A class in backticks is defined in the package, or is one of Python's own."""
         named = {code for code in CODE.findall(prose("docs/architecture.md")) if re.fullmatch(r"[A-Z][a-z]\w+", code)}
         known = {
-            node.name
+            name
             for file in SOURCE.rglob("*.py")
-            for node in ast.parse(file.read_text(encoding="utf-8")).body
-            if isinstance(node, ast.ClassDef)
+            for name in re.findall(r"(?m)^class (\w+)", file.read_text(encoding="utf-8"))
         }
         assert named - known - set(dir(builtins)) == set()
 

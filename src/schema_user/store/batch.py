@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
@@ -207,18 +208,19 @@ class GroupCommit:
 
     async def _send(self, writes: list[Write]) -> Sequence[bool | Exception]:
         outcomes: dict[int, bool | Exception] = {}
+        # The driver must see its own time limit first: it learns from it that the server does not answer.
+        seconds = self._patience + _GRACE
         with contextlib.suppress(TimeoutError):
-            # The driver must see its own time limit first: it learns from it that the server does not answer.
-            async with asyncio.timeout(self._patience + _GRACE):
-                await self._decide(writes, outcomes)
+            async with asyncio.timeout(seconds):
+                await self._decide(writes, outcomes, time.monotonic() + seconds)
         if not outcomes:
             raise unavailable()
         return [outcomes[index] if index in outcomes else unavailable() for index in range(len(writes))]
 
-    async def _decide(self, writes: list[Write], outcomes: dict[int, bool | Exception]) -> None:
-        """Send until each outcome is known."""
+    async def _decide(self, writes: list[Write], outcomes: dict[int, bool | Exception], deadline: float) -> None:
+        """Send until each outcome is known, or until ``deadline``: the driver may swallow a cancellation."""
         doubtful = False
-        while True:
+        while time.monotonic() < deadline:
             left = [index for index in range(len(writes)) if index not in outcomes]
             try:
                 outcomes |= await self._once(writes, left, doubtful=doubtful)

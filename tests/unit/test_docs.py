@@ -77,7 +77,8 @@ def functions(file: Path) -> set[str]:
     """The functions in a file, those of classes with the name of the class before them."""
     found: set[str] = set()
     within = ""
-    for indent, kind, name in re.findall(r"(?m)^((?: {4})?)(class|(?:async )?def) (\w+)", file.read_text(encoding="utf-8")):
+    source = file.read_text(encoding="utf-8")
+    for indent, kind, name in re.findall(r"(?m)^((?: {4})?)(class|(?:async )?def) (\w+)", source):
         if kind == "class":
             within = "" if indent else f"{name}."
         else:

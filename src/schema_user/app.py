@@ -30,6 +30,7 @@ from schema_user.store.instance import InstanceStore
 from schema_user.store.organizations import OrganizationStore
 from schema_user.store.outbox import OutboxStore
 from schema_user.store.relay import Relay
+from schema_user.store.requests import RequestStore
 from schema_user.store.schemas import SchemaStore
 from schema_user.store.tokens import TokenStore
 from schema_user.store.users import UserStore
@@ -97,6 +98,7 @@ async def wired(settings: Settings) -> AsyncIterator[Rooms]:
             outbox=OutboxStore(database, keyring),
             history=HistoryStore(database),
             relay=relay,
+            requests=RequestStore(database),
             claims=ClaimStore(database, claim_key),
             validators=ValidatorCache(settings.validator_cache_bytes),
         )

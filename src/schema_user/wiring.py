@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from schema_user.store.organizations import OrganizationStore
     from schema_user.store.outbox import OutboxStore
     from schema_user.store.relay import Relay
+    from schema_user.store.requests import RequestStore
     from schema_user.store.schemas import SchemaStore
     from schema_user.store.tokens import TokenStore
     from schema_user.store.users import UserStore
@@ -84,6 +85,7 @@ class Wiring:
     outbox: OutboxStore
     history: HistoryStore
     relay: Relay
+    requests: RequestStore
     claims: ClaimStore
     validators: ValidatorCache
     now: Callable[[], datetime] = utc_now

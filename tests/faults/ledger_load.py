@@ -240,8 +240,8 @@ class LedgerLoad:
                 for number, sequence in account.latest():
                     again = admin.put(
                         f"/v3alpha/users/{account.user}",
-                        json=_value(number, account.authors[number]),
-                        headers=self._headers(number),
+                        content=json.dumps(_value(number, account.authors[number])),
+                        headers={"Content-Type": "application/json", **self._headers(number)},
                     )
                     assert again.status_code == 200, again.text
                     assert int(again.json()["details"]["sequence"]) == sequence

@@ -179,3 +179,15 @@ def test_a_frozen_primary(server: Server, replica_set: ReplicaSet) -> None:
         eventually(replica_set.whole, "a whole set")
         load.goes_on()
     load.check()
+
+
+@pytest.mark.parametrize("server", ["1s"], indirect=True)
+def test_a_repetition_under_its_key_is_none(server: Server, replica_set: ReplicaSet) -> None:
+    """Clients who repeat under the same key what was not answered see each update applied once."""
+    load = LedgerLoad(server, keyed=True)
+    with load:
+        lost = replica_set.primary()
+        lost.kill()
+        load.goes_on()
+    lost.start()
+    load.exactly_once()

@@ -66,6 +66,17 @@ def test_the_acknowledged_is_there(server: Server, kill: Callable[[Server], None
         assert load.doubts
 
 
+def test_a_repetition_under_its_key_is_none(server: Server) -> None:
+    """Clients who repeat under the same key what was not answered see each update applied once, whatever is killed."""
+    load = LedgerLoad(server, keyed=True)
+    for kill in KILLS.values():
+        with load:
+            kill(server)
+            load.goes_on()
+        load.exactly_once()
+    assert load.repeated
+
+
 class TestBooks:
     """The books would show it: each way to go wrong is a breach, and the ways to go right are none."""
 

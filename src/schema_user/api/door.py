@@ -7,19 +7,21 @@ import re
 import secrets
 import time
 import traceback
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from schema_user.api.status import http_status, internal_body, status_body, status_headers
+from schema_user.api.reply import fault_reply, internal_reply
 from schema_user.domain.message import is_loopback
 from schema_user.errors import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Sequence
 
     from litestar import Litestar
 
     from schema_user.api.metrics import Metrics
+    from schema_user.api.reply import Header, Reply
 
 log = logging.getLogger("schema_user.api")
 
@@ -27,8 +29,15 @@ _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _PUBLIC: Final = frozenset({"/health/live", "/health/ready", "/openapi.json", "/docs"})
 _LOOPBACK_ONLY: Final = frozenset({"/ui/mailbox"})
 _LOOPBACK_OR_TOKEN: Final = frozenset({"/metrics"})
+_LAST: Final = ((b"connection", b"close"),)
 
-Scope = dict[str, Any]
+Headers = Mapping[bytes, bytes]
+"""The headers of a request, by their names in lower case."""
+
+Scope = Any
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+"""ASGI's three, whose types differ from one library to the next."""
 
 
 class Door:
@@ -38,32 +47,32 @@ class Door:
         """Stand before ``inner``, whose state holds the gatekeeper while it runs."""
         self._inner: Any = inner
         self._metrics = metrics
-        self._parting: list[tuple[bytes, bytes]] = []
+        self._parting: tuple[Header, ...] = ()
 
     def close_soon(self) -> None:
         """Answer from now on as one who stops: not ready, and each answer is the last one of its connection."""
         self._inner.state.stopping = True
-        self._parting.append((b"connection", b"close"))
+        self._parting = _LAST
 
-    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection of the ASGI protocol."""
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
         started = time.perf_counter()
-        headers = dict(scope["headers"])
+        headers = _headers(scope["headers"])
         request_id = self._request_id(headers.get(b"x-request-id"))
-        exchange = _Exchange(send, request_id, self._parting)
-        state = scope["state"] = {**scope.get("state", {}), "request_id": request_id}
+        state = scope["state"] = {**scope.get("state", {}), "request_id": request_id, "headers": headers}
+        exchange = _Exchange(send, state, self._parting)
         try:
             if self._needs_token(scope, headers):
                 state["caller"] = await self._inner.state.gatekeeper.caller(_bearer(headers))
             await self._inner(scope, receive, exchange.send)
         except Fault as fault:
-            await exchange.answer(http_status(fault), status_body(fault, request_id), status_headers(fault))
+            await exchange.answer(fault_reply(fault, request_id))
         except Exception as error:  # noqa: BLE001 -- the last resort: whatever it is, the client learns only that
             log_unexpected(error, request_id)
-            await exchange.answer(500, internal_body(request_id), {})
+            await exchange.answer(internal_reply(request_id))
         finally:
             self._record(scope, exchange, request_id, time.perf_counter() - started)
 
@@ -74,7 +83,7 @@ class Door:
         return secrets.token_hex(8)
 
     @staticmethod
-    def _needs_token(scope: Scope, headers: dict[bytes, bytes]) -> bool:
+    def _needs_token(scope: Scope, headers: Headers) -> bool:
         path = scope["path"]
         if path in _PUBLIC:
             return False
@@ -103,13 +112,11 @@ class Door:
 
 
 class _Exchange:
-    """Adds the request id to the answer, and knows whether one was begun."""
+    """Adds to the answer what all have, and knows whether one was begun."""
 
-    def __init__(
-        self, send: Callable[[Any], Awaitable[None]], request_id: str, parting: list[tuple[bytes, bytes]]
-    ) -> None:
+    def __init__(self, send: Send, state: dict[str, Any], parting: tuple[Header, ...]) -> None:
         self._send = send
-        self._id = (b"x-request-id", request_id.encode())
+        self._state = state
         self._parting = parting
         self.status = 0
 
@@ -117,30 +124,45 @@ class _Exchange:
         """Pass a message on."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), self._id, *self._parting]
+            own = (b"x-request-id", self._state["request_id"].encode())
+            message["headers"] = [*message.get("headers", ()), own, *self._ending()]
         await self._send(message)
 
-    async def answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+    async def answer(self, reply: Reply) -> None:
         """Answer by itself, unless an answer was begun already."""
-        if self.status:
-            return
-        pairs: Iterable[tuple[bytes, bytes]] = ((k.lower().encode(), v.encode()) for k, v in headers.items())
-        fixed = [
-            (b"content-type", b"application/json"),
-            (b"cache-control", b"private, no-cache"),
-            (b"vary", b"Authorization, x-zitadel-orgid"),
-            (b"content-length", str(len(body)).encode()),
-        ]
-        await self.send({"type": "http.response.start", "status": status, "headers": [*fixed, *pairs]})
-        await self.send({"type": "http.response.body", "body": body})
+        if not self.status:
+            await reply.send_to(self.send)
+
+    def _ending(self) -> tuple[Header, ...]:
+        """Say that the connection ends if it does.
+
+        The server closes it behind an answer to a body that was not read; a client that is not told might send its
+        next request on it, and never learn what became of that.
+        """
+        unread = "body_read" not in self._state and announces_body(self._state["headers"])
+        return _LAST if unread else self._parting
 
 
-def _bearer(headers: dict[bytes, bytes]) -> str | None:
+def _headers(pairs: Sequence[Header]) -> Headers:
+    """Put headers into a dictionary; those of one name are one, as a list (RFC 9110, 5.3)."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        for name in found:
+            found[name] = b", ".join(value for each, value in pairs if each == name)
+    return found
+
+
+def announces_body(headers: Headers) -> bool:
+    """Whether a request says that it has a body."""
+    return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+
+
+def _bearer(headers: Headers) -> str | None:
     scheme, _, secret = headers.get(b"authorization", b"").partition(b" ")
     return secret.strip().decode("latin-1") if scheme.lower() == b"bearer" else None
 
 
-def is_local(scope: Scope, headers: dict[bytes, bytes]) -> bool:
+def is_local(scope: Scope, headers: Headers) -> bool:
     """Whether the peer is this machine itself, not a proxy on it and not a page that resolved a name to it."""
     client = scope.get("client")
     host = headers.get(b"host", b"").decode("latin-1")

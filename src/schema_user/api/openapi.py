@@ -31,7 +31,8 @@ as strings, times are RFC 3339 in UTC. Absent fields are left out of answers.
 permit 403. The header `x-zitadel-orgid` names the organization in which a request acts.
 
 **Changes** raise the resource's `sequence` by one; it is also the `ETag`. `If-Match` makes a change conditional, \
-`?validateOnly=true` checks everything and stores nothing.
+`?validateOnly=true` checks everything and stores nothing. A request with an `Idempotency-Key` has its effect once \
+within 24 hours, however often it is sent: its first success is answered again, with `Idempotent-Replayed: true`.
 
 **Refusals** are a google.rpc.Status with a stable `reason`, and name every field that is wrong by its JSON Pointer.
 """
@@ -229,9 +230,13 @@ def _plain(path: str, method: str, head: Json) -> Json:
     return described
 
 
-def _headers(*, etag: bool = False) -> Json:
+def _headers(*, etag: bool = False, replayed: bool = False) -> Json:
     found = {"X-Request-Id": ref("headers", "RequestId")}
-    return {**found, "ETag": ref("headers", "ETag")} if etag else found
+    if etag:
+        found["ETag"] = ref("headers", "ETag")
+    if replayed:
+        found["Idempotent-Replayed"] = ref("headers", "IdempotentReplayed")
+    return found
 
 
 def _operation(operation: Operation, method: str, head: Json, components: Json) -> Json:
@@ -264,6 +269,8 @@ def _parameters(operation: Operation, method: str) -> list[Json]:
     ]
     if operation.conditional:
         found.append(ref("parameters", "IfNoneMatch" if method == "GET" else "IfMatch"))
+    if operation.keyed:
+        found.append(ref("parameters", "IdempotencyKey"))
     return [*found, ref("parameters", "Organization"), ref("parameters", "RequestId")]
 
 
@@ -272,7 +279,7 @@ def _responses(operation: Operation, method: str, components: Json) -> Json:
     view = operation.view.__name__
     success = {
         "description": inspect.cleandoc(operation.view.__doc__ or ""),
-        "headers": _headers(etag=etag),
+        "headers": _headers(etag=etag, replayed=operation.keyed),
         "content": {JSON: {"schema": {"$ref": SCHEMAS + view}, "example": _answer(operation, components)}},
     }
     answers: Json = {str(operation.status): success}

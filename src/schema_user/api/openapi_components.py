@@ -25,6 +25,7 @@ from schema_user.api.status import DOMAIN
 from schema_user.api.v3alpha.contact_bodies import EmailBody, PhoneBody, ResendBody
 from schema_user.api.v3alpha.schemas import CheckBody
 from schema_user.api.v3alpha.search_bodies import AnyQueryBody
+from schema_user.domain.repetition import KEY_MAX_CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -208,6 +209,11 @@ HEADERS: Final[Json] = {
         "schema": {"type": "string"},
         "example": 'Bearer realm="schema-user"',
     },
+    "IdempotentReplayed": {
+        "description": "The answer is that of an earlier request under the same `Idempotency-Key`.",
+        "schema": {"type": "string", "const": "true"},
+        "example": "true",
+    },
     "Allow": {"description": "The methods that the path knows.", "schema": {"type": "string"}, "example": "GET, PUT"},
 }
 
@@ -235,6 +241,17 @@ PARAMETERS: Final[Json] = {
         "description": "The ETag at which the resource is expected; at another one it is not changed: 412.",
         "schema": {"type": "string", "pattern": r'^("[0-9]{1,19}"|\*)$'},
         "example": '"21"',
+    },
+    "IdempotencyKey": {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": (
+            "Any text that names this request among those of the token for 24 hours, such as a UUID. Sent again, the"
+            " request has no second effect, and the answer of its first success is given again; a code in it only as"
+            " long as it is good. Another request under the same key is refused: 409. Ignored with `validateOnly`."
+        ),
+        "schema": {"type": "string", "minLength": 1, "maxLength": KEY_MAX_CHARACTERS},
+        "example": "8e03978e-40d5-43e8-bc93-6894a57f9324",
     },
     "IfNoneMatch": {
         "name": "If-None-Match",

@@ -7,33 +7,39 @@ client accepts, the size and type of the body, its decoding, and at last the ope
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from http import HTTPStatus
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from litestar import Request, Response
+from litestar.connection import ASGIConnection
 from litestar.enums import HttpMethod
-from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
 from schema_user.api.body import decode
-from schema_user.api.status import http_status, status_body, status_headers
+from schema_user.api.door import announces_body
+from schema_user.api.reply import PRIVATE, Reply, fault_reply, json_reply
+from schema_user.commands.repetition import let_go
+from schema_user.domain.repetition import KEY_MAX_CHARACTERS, once
 from schema_user.errors import Fault, Malformed, NotAcceptable, TooLarge, Violation, WrongMediaType
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from schema_user.api.details import View
+    from schema_user.api.door import Headers, Receive, Scope, Send
     from schema_user.domain.caller import Caller
+    from schema_user.domain.repetition import Once
     from schema_user.wiring import Wiring
 
 JSON: Final = "application/json"
 ORGANIZATION_HEADER: Final = "x-zitadel-orgid"
-PRIVATE: Final = {"Cache-Control": "private, no-cache", "Vary": "Authorization, x-zitadel-orgid"}
+_ORGANIZATION: Final = ORGANIZATION_HEADER.encode()
+_KEY: Final = b"idempotency-key"
+_REPLAYED: Final = (b"idempotent-replayed", b"true")
 _ETAG: Final = re.compile(r'"(\d{1,19})"')
 _LONGEST_LENGTH: Final = 18
 _TRUTHS: Final = {"true": True, "false": False}
+_ENCODER: Final = msgspec.json.Encoder()
 
 
 class EmptyBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -61,14 +67,16 @@ class Operation:
     answer: Any
     conditional: bool
     optional_body: bool
+    keyed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an operation found or did; ``sequence`` becomes the ETag."""
+    """What an operation found or did; ``sequence`` becomes the ETag. ``replayed``: it was answered before."""
 
     view: View
     sequence: int | None = None
+    replayed: bool = False
 
 
 @dataclass(slots=True)
@@ -80,8 +88,8 @@ class Call:
     request_id: str
     path: Mapping[str, str]
     query: Mapping[str, str]
-    headers: Mapping[str, str]
-    _truths: dict[str, bool] = field(default_factory=dict)
+    headers: Headers
+    once: Once | None = None
 
     @property
     def validate_only(self) -> bool:
@@ -107,7 +115,7 @@ class Call:
     @property
     def expected_sequence(self) -> int | None:
         """The sequence that ``If-Match`` names; None if it is absent or ``*``."""
-        text = self.headers.get("if-match")
+        text = _text(self.headers, b"if-match")
         if text is None or text.strip() == "*":
             return None
         match = _ETAG.fullmatch(text.strip())
@@ -139,6 +147,7 @@ def operation(
     answer: Any = None,
     conditional: bool = False,
     optional_body: bool = False,
+    keyed: bool = False,
 ) -> Callable[[Callable[..., Awaitable[Answer]]], HTTPRouteHandler]:
     """Make a route of an operation's function.
 
@@ -157,6 +166,7 @@ def operation(
         answer: the answer to it.
         conditional: whether If-Match (for GET: If-None-Match) is heeded.
         optional_body: whether a request without a body counts as ``{}``.
+        keyed: whether Idempotency-Key is heeded.
     """
 
     def make(handler: Callable[..., Awaitable[Answer]]) -> HTTPRouteHandler:
@@ -174,50 +184,88 @@ def operation(
             answer,
             conditional,
             optional_body,
+            keyed,
         )
 
-        async def endpoint(request: Request[Any, Any, Any]) -> Response[bytes]:
+        async def perform(scope: Scope, receive: Receive, send: Send) -> None:
             try:
-                return await _perform(request, described, handler)
+                reply = await _perform(scope, receive, described, handler)
             except Fault as fault:
-                return fault_response(fault, request.scope["state"]["request_id"])
+                reply = fault_reply(fault, scope["state"]["request_id"])
+            await reply.send_to(send)
+
+        async def endpoint() -> None:
+            """Stand for the operation where Litestar wants a function; ``perform`` is called in its place."""
 
         endpoint.__name__ = handler.__name__
         endpoint.__doc__ = handler.__doc__
-        endpoint.__annotations__ = {"request": Request[Any, Any, Any], "return": Response[bytes]}
-        verbs = [HttpMethod(method) for method in methods.split()]
-        return HTTPRouteHandler(list(paths), http_method=verbs, opt={"operation": described}, status_code=status)(
-            endpoint
-        )
+        return HTTPRouteHandler(
+            list(paths),
+            http_method=[HttpMethod(method) for method in methods.split()],
+            opt={"operation": described},
+            status_code=status,
+            # A middleware that never goes on to the next: the request, parameter and response objects that Litestar
+            # would make cost several times what the steps here do, which need none of them.
+            middleware=[lambda app: perform],  # noqa: ARG005 -- the signature of a middleware
+        )(endpoint)
 
     return make
 
 
 async def _perform(
-    request: Request[Any, Any, Any], described: Operation, handler: Callable[..., Awaitable[Answer]]
-) -> Response[bytes]:
-    headers = request.headers
-    require_acceptable(headers.get("accept"))
-    state = request.scope["state"]
-    wiring: Wiring = request.app.state.wiring
+    scope: Scope, receive: Receive, described: Operation, handler: Callable[..., Awaitable[Answer]]
+) -> Reply:
+    state, rooms = scope["state"], scope["app"].state
+    headers: Headers = state["headers"]
+    wiring: Wiring = rooms.wiring
+    require_acceptable(_text(headers, b"accept"))
     if described.body is not None:
-        _require_body_headers(request, described, wiring.settings.body_max_bytes)
-    query = _query(request, described)
-    call = Call(wiring, state["caller"], state["request_id"], request.path_params, query, headers)
-    taken = None if described.body is None else await _body(request, described, described.body, wiring)
-    if (acting := headers.get(ORGANIZATION_HEADER)) is not None:
-        call.caller = await request.app.state.gatekeeper.acting(call.caller, acting)
-    answer = await (handler(call) if described.body is None else handler(call, taken))
-    return _respond(request, described, answer)
+        _require_body_headers(headers, described, wiring.settings.body_max_bytes)
+    call = Call(wiring, state["caller"], state["request_id"], scope["path_params"], _query(scope, described), headers)
+    taken, raw = None, b""
+    if described.body is not None:
+        raw = await _read(receive, headers, wiring.settings.body_max_bytes)
+        state["body_read"] = True
+        taken = _body(raw, headers, described, described.body, wiring.settings.body_max_depth)
+    if (acting := _text(headers, _ORGANIZATION)) is not None:
+        call.caller = await rooms.gatekeeper.acting(call.caller, acting)
+    if described.body is None:
+        return _reply(scope, described, await handler(call))
+    if not described.keyed or _KEY not in headers or call.validate_only:
+        return _reply(scope, described, await handler(call, taken))
+    call.once = _once(scope, call, raw)
+    try:
+        return _reply(scope, described, await handler(call, taken))
+    except Fault as fault:
+        await let_go(wiring, call.once, fault)
+        raise
 
 
-def _respond(request: Request[Any, Any, Any], described: Operation, answer: Answer) -> Response[bytes]:
-    headers = dict(PRIVATE)
-    if answer.sequence is not None:
-        headers["ETag"] = f'"{answer.sequence}"'
-        if request.method == "GET" and _is_known(request.headers.get("if-none-match"), headers["ETag"]):
-            return Response(b"", status_code=304, headers=headers)
-    return Response(msgspec.json.encode(answer.view), status_code=described.status, headers=headers, media_type=JSON)
+def _once(scope: Scope, call: Call, body: bytes) -> Once:
+    """Tell the request from others under its Idempotency-Key."""
+    headers = call.headers
+    key = headers[_KEY].decode("latin-1").strip()
+    if not 1 <= len(key) <= KEY_MAX_CHARACTERS:
+        words = f"must have 1 to {KEY_MAX_CHARACTERS} characters"
+        raise Malformed("HEADER_INVALID", f"Idempotency-Key {words}", [Violation("Idempotency-Key", words, "header")])
+    asked = (scope["method"].encode(), scope["path"].encode(), scope["query_string"], headers.get(_ORGANIZATION, b""))
+    return once(call.caller.token_id, key, (*asked, body))
+
+
+def _reply(scope: Scope, described: Operation, answer: Answer) -> Reply:
+    if answer.sequence is None:
+        return json_reply(described.status, _ENCODER.encode(answer.view))
+    etag = b'"%d"' % answer.sequence
+    if scope["method"] == "GET" and _is_known(_text(scope["state"]["headers"], b"if-none-match"), etag.decode()):
+        return Reply(304, [*PRIVATE, (b"etag", etag)], b"")
+    more = (_REPLAYED,) if answer.replayed else ()
+    return json_reply(described.status, _ENCODER.encode(answer.view), (b"etag", etag), *more)
+
+
+def _text(headers: Headers, name: bytes) -> str | None:
+    """Read a header as text; HTTP's bytes are Latin-1."""
+    value = headers.get(name)
+    return None if value is None else value.decode("latin-1")
 
 
 def _is_known(if_none_match: str | None, etag: str) -> bool:
@@ -228,11 +276,11 @@ def _is_known(if_none_match: str | None, etag: str) -> bool:
     return etag in known or "*" in known
 
 
-def _query(request: Request[Any, Any, Any], described: Operation) -> dict[str, str]:
-    if not request.scope["query_string"]:
-        return {}
+def _query(scope: Scope, described: Operation) -> dict[str, str]:
     found: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
+    if not scope["query_string"]:
+        return found
+    for name, value in ASGIConnection[Any, Any, Any, Any](scope).query_params.multi_items():
         if name not in described.query:
             raise _query_fault(name[:100], "is not a parameter of this operation")
         if name in found:
@@ -241,51 +289,49 @@ def _query(request: Request[Any, Any, Any], described: Operation) -> dict[str, s
     return found
 
 
-def _announces_body(headers: Mapping[str, str]) -> bool:
-    return headers.get("content-length") not in {None, "0"} or "transfer-encoding" in headers
-
-
-def _require_body_headers(request: Request[Any, Any, Any], described: Operation, limit: int) -> None:
+def _require_body_headers(headers: Headers, described: Operation, limit: int) -> None:
     """Judge a body by what its headers say, before any of it is read."""
-    length = request.headers.get("content-length")
+    length = headers.get(b"content-length")
     if length is not None and (not length.isdigit() or len(length) > _LONGEST_LENGTH or int(length) > limit):
         raise too_large(limit)
-    if _announces_body(request.headers) or not described.optional_body:
-        _require_readable(request)
+    if not described.optional_body or announces_body(headers):
+        _require_readable(headers)
 
 
-def _require_readable(request: Request[Any, Any, Any]) -> None:
-    require_json(request.headers.get("content-type"))
-    require_plain(request.headers.get("content-encoding"))
+def _require_readable(headers: Headers) -> None:
+    require_json(_text(headers, b"content-type"))
+    require_plain(_text(headers, b"content-encoding"))
 
 
-async def _body(
-    request: Request[Any, Any, Any], described: Operation, into: type[msgspec.Struct], wiring: Wiring
+def _body(
+    raw: bytes, headers: Headers, described: Operation, into: type[msgspec.Struct], max_depth: int
 ) -> msgspec.Struct:
-    raw = await _read(request, wiring.settings.body_max_bytes)
-    if described.optional_body and not _announces_body(request.headers):
+    if described.optional_body and not announces_body(headers):
         # HTTP/2 need not announce a body.
         if not raw.strip():
-            return decode(b"{}", into, wiring.settings.body_max_depth)
-        _require_readable(request)
-    return decode(raw, into, wiring.settings.body_max_depth)
+            return decode(b"{}", into, max_depth)
+        _require_readable(headers)
+    return decode(raw, into, max_depth)
 
 
-async def _read(request: Request[Any, Any, Any], limit: int) -> bytes:
+async def _read(receive: Receive, headers: Headers, limit: int) -> bytes:
+    length = None if b"transfer-encoding" in headers else headers.get(b"content-length")
+    announced = -1 if length is None else int(length)
     chunks: list[bytes] = []
     size = 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                raise too_large(limit)
-            chunks.append(chunk)
-    except HTTPException as error:
-        if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            raise too_large(limit) from error
-        # The framework calls a client that hangs up in the middle an internal error; it is nothing of ours.
-        raise Malformed("BODY_TRUNCATED", "the body ended before its length") from error
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Malformed("BODY_TRUNCATED", "the body ended before its length")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise too_large(limit)
+        chunks.append(chunk)
+        # Granian says only with one message more that nothing follows: another turn through its threads and the event
+        # loop for nothing, as a server gives no more than was announced.
+        if size == announced or not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def too_large(limit: int) -> TooLarge:
@@ -332,13 +378,3 @@ def _weight(parameters: list[str]) -> float:
             except ValueError:
                 return 0.0
     return 1.0
-
-
-def fault_response(fault: Fault, request_id: str) -> Response[bytes]:
-    """Answer with a fault."""
-    return Response(
-        status_body(fault, request_id),
-        status_code=http_status(fault),
-        headers=PRIVATE | status_headers(fault),
-        media_type=JSON,
-    )

@@ -57,6 +57,7 @@ _BY_FAULT: Final[dict[type[errors.Fault], dict[str, str]]] = {
         "USER_NOT_FOUND": "The user is not there, was deleted, or the caller's roles do not reach it.",
     },
     errors.Conflict: {
+        "IDEMPOTENCY_KEY_REUSED": "Another request was sent under this `Idempotency-Key` within the last 24 hours.",
         "ORGANIZATION_ID_TAKEN": "The organization id was used before; ids are not used again.",
         "SCHEMA_TYPE_TAKEN": "The owner of the user schema has another one of this type.",
         "USERNAME_TAKEN": "Another user of the organization has this username; case makes no difference.",
@@ -64,6 +65,7 @@ _BY_FAULT: Final[dict[type[errors.Fault], dict[str, str]]] = {
     },
     errors.Aborted: {
         "RACE_LOST": "Others changed the resource again and again at the same time; the same request may succeed now.",
+        "REQUEST_UNDECIDED": "What became of an earlier request under this `Idempotency-Key` is not known yet.",
     },
     errors.StaleSequence: {
         "SEQUENCE_MISMATCH": "The resource moved on from the ETag in `If-Match`; read it again, then decide.",

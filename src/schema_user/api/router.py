@@ -10,8 +10,8 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 
 from schema_user.api import docs, health, ui
 from schema_user.api.door import log_unexpected
-from schema_user.api.operation import JSON, fault_response, too_large
-from schema_user.api.status import internal_body
+from schema_user.api.operation import too_large
+from schema_user.api.reply import fault_reply, internal_reply
 from schema_user.api.v3alpha import organizations, schemas, tokens, users
 from schema_user.errors import Fault, Malformed, Missing, Unsupported
 
@@ -39,11 +39,13 @@ def _answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes
     fault = _fault(request, error)
     if fault is None:
         log_unexpected(error, request_id)
-        return Response(internal_body(request_id), status_code=500, media_type=JSON)
-    response = fault_response(fault, request_id)
+        reply = internal_reply(request_id)
+    else:
+        reply = fault_reply(fault, request_id)
+    headers = {name.decode(): value.decode() for name, value in reply.headers}
     if isinstance(error, MethodNotAllowedException) and error.headers:
-        response.headers.update(error.headers)
-    return response
+        headers |= error.headers
+    return Response(reply.body, status_code=reply.status, headers=headers)
 
 
 def _fault(request: Request[Any, Any, Any], error: Exception) -> Fault | None:

@@ -7,8 +7,10 @@ import random
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from schema_user.commands.repetition import before_writing, keep, live
 from schema_user.domain.access import reached_user
 from schema_user.domain.history import Origin
+from schema_user.domain.repetition import Answered
 from schema_user.domain.search import fold
 from schema_user.domain.user import advanced
 from schema_user.errors import Aborted, Conflict, StaleSequence, Unmet, Violation
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
     from schema_user.domain.caller import Caller
     from schema_user.domain.contact import Channel
+    from schema_user.domain.repetition import Known, Once
     from schema_user.domain.user import User
+    from schema_user.errors import Fault
     from schema_user.wiring import Wiring
 
 _TRIES: Final = 48
@@ -29,13 +33,17 @@ _LONGEST_PAUSE: Final = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The user that a caller wants to change, and the sequence at which it expects it (If-Match; None: any)."""
+    """The user that a caller wants to change, and the sequence at which it expects it (If-Match; None: any).
+
+    ``once`` is there if the change shall happen once however often it is asked for.
+    """
 
     caller: Caller
     user_id: str
     expected_sequence: int | None = None
     validate_only: bool = False
     request_id: str = ""
+    once: Once | None = None
 
     @property
     def origin(self) -> Origin:
@@ -50,10 +58,16 @@ def origin_of(caller: Caller, request_id: str) -> Origin:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a user shall become, and the codes that go back to the caller."""
+    """What a user shall become, and the codes that go back to the caller.
+
+    With a ``refusal`` the user is stored all the same, as when an attempt is counted. ``replayed``: the answer of
+    before, given again.
+    """
 
     user: User
     codes: Mapping[Channel, str] = field(default_factory=dict)
+    refusal: Fault | None = None
+    replayed: bool = False
 
 
 def expect_sequence(expected: int | None, actual: int) -> None:
@@ -107,13 +121,19 @@ async def _change(
     for attempt in range(_TRIES):
         before = reached_user(target.caller, await wiring.users.find(target.user_id), target.user_id)
         permit(before)
+        if target.once is not None:
+            earlier = await _earlier(wiring, target.once, before, first=attempt == 0)
+            if earlier is not None:
+                return earlier
         expect_sequence(target.expected_sequence, before.sequence)
         await require_active_organization(wiring, before.organization_id)
         decision = await decide(before)
         after = advanced(before, decision.user, wiring.now())
         if after is None:
-            return replace(decision, user=before)
-        if await _commit(wiring, before, after, target):
+            return await _unchanged(wiring, before, decision, target)
+        if await _commit(wiring, before, after, decision, target):
+            if decision.refusal is not None:
+                raise decision.refusal
             return replace(decision, user=after, codes={} if target.validate_only else decision.codes)
         await asyncio.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.002 * 2**attempt)))  # noqa: S311 -- not a secret
     raise _race_lost()
@@ -123,21 +143,56 @@ def _race_lost() -> Aborted:
     return Aborted("RACE_LOST", "others changed the user at the same time; try again", retry_after=1)
 
 
-async def _commit(wiring: Wiring, before: User, after: User, target: Target) -> bool:
+async def _earlier(wiring: Wiring, once: Once, before: User, *, first: bool) -> Decision | None:
+    """Give the answer that the request got before, if it did."""
+
+    async def kept() -> Known | None:
+        return await wiring.users.answer(before, once)
+
+    answered = await before_writing(wiring, once, kept, first=first, key=before.key)
+    return None if answered is None else repeated(wiring, before, answered)
+
+
+def repeated(wiring: Wiring, user: User, answered: Answered) -> Decision:
+    """Give an answer again: as it was, without the codes that are dead."""
+    as_it_was = replace(user, sequence=answered.sequence, changed_at=answered.changed_at)
+    return Decision(as_it_was, live(wiring, user, answered), replayed=True)
+
+
+def answer_of(once: Once | None, after: User, decision: Decision) -> Answered | None:
+    """Give what is kept of an answer, if the request may be repeated and was not refused."""
+    if once is None or decision.refusal is not None:
+        return None
+    given = {channel.value: code for channel, code in decision.codes.items()}
+    return Answered(once, after.sequence, after.changed_at, codes=given)
+
+
+async def _unchanged(wiring: Wiring, before: User, decision: Decision, target: Target) -> Decision:
+    """Answer that there is nothing to write, as soon as no failover can take back what that rests on."""
+    await wiring.users.settled(before)
+    if decision.refusal is not None:
+        raise decision.refusal
+    await keep(wiring, answer_of(target.once, before, decision))
+    return replace(decision, user=before)
+
+
+async def _commit(wiring: Wiring, before: User, after: User, decision: Decision, target: Target) -> bool:
     """Write the change, with the claim of a new username before it and the release of the old one after it."""
-    claimed = await claim_username(wiring, before, after)
+    claimed = await claim_username(wiring, before, after, target.once)
     if target.validate_only:
         await release_username(wiring, claimed if claimed is not after else None)
         return True
-    if not await wiring.users.replace(before, claimed, target.origin):
-        await release_username(wiring, claimed if claimed is not after else None)
+    if not await wiring.users.replace(before, claimed, target.origin, answer_of(target.once, claimed, decision)):
+        # A twin under the same key may have written, with the same claim; the next look at the user will tell.
+        if target.once is None:
+            await release_username(wiring, claimed if claimed is not after else None)
         return False
     if before.username_claim is not None and before.username_claim != claimed.username_claim:
         await release_username(wiring, before)
     return True
 
 
-async def claim_username(wiring: Wiring, before: User | None, after: User) -> User:
+async def claim_username(wiring: Wiring, before: User | None, after: User, once: Once | None = None) -> User:
     """Reserve the username that ``after`` brings; the user comes back with its claim, or as it is if none is new.
 
     Raises:
@@ -148,7 +203,7 @@ async def claim_username(wiring: Wiring, before: User | None, after: User) -> Us
     folded = fold(after.username)
     if before is not None and before.username is not None and fold(before.username) == folded:
         return after
-    nonce = wiring.random_bits(96).to_bytes(12, "big")
+    nonce = once.nonce if once else wiring.random_bits(96).to_bytes(12, "big")
     place = Place("username", after.organization_id, folded)
     if not await wiring.claims.take(place, after.user_id, nonce, wiring.now()):
         raise Conflict(

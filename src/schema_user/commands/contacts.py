@@ -27,7 +27,7 @@ from schema_user.domain.contact import (
 )
 from schema_user.domain.message import ADDRESS_CHANGED, VERIFY, Message, fill, template_problem
 from schema_user.domain.permission import Permission
-from schema_user.domain.user import preferred_language
+from schema_user.domain.user import binding, preferred_language
 from schema_user.errors import Exhausted, Fault, Malformed, Unmet, Violation
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ def issue_code(
     if address is None:
         return decision
     plain = codes.draw(wiring.settings.code_length, wiring.choose)
-    digest = codes.digest(wiring.keyring.code_keys[0], _binding(user, channel, address), plain)
+    digest = codes.digest(wiring.keyring.code_keys[0], binding(user, channel, address), plain)
     new = codes.Code(digest, now, now + rules.ttl(channel))
     user = replace(user, contact=user.contact.put(channel, issue(address, new, now)))
     decision = replace(decision, user=user)
@@ -244,10 +244,6 @@ def issue_code(
         url=template and fill(template, user_id=user.user_id, organization_id=user.organization_id, code=plain),
     )
     return _with_message(decision, message)
-
-
-def _binding(user: User, channel: Channel, address: Address) -> codes.Binding:
-    return codes.Binding(user.organization_id, user.user_id, channel.value, address.value)
 
 
 def _message(wiring: Wiring, user: User, kind: str, channel: Channel, recipient: str) -> Message:
@@ -317,30 +313,24 @@ async def verify_contact(wiring: Wiring, target: Target, command: VerifyContact)
         Unmet: ``CODE_EXPIRED`` or ``CODE_NOT_PENDING``.
         Exhausted: ``CODE_ATTEMPTS_EXHAUSTED``.
     """
-    verdict = Verdict.NOT_PENDING
     attempts = wiring.settings.code_attempts
 
     def permit(user: User) -> None:
         require_user(target.caller, Permission.USER_WRITE, user)
 
     async def decide(user: User) -> Decision:
-        nonlocal verdict
-
         def candidates(address: Address) -> list[bytes]:
-            binding = _binding(user, command.channel, address)
-            return [codes.digest(key, binding, command.code) for key in wiring.keyring.code_keys]
+            bound = binding(user, command.channel, address)
+            return [codes.digest(key, bound, command.code) for key in wiring.keyring.code_keys]
 
         known = user.contact.on(command.channel)
         address, verdict = verify(known, candidates, wiring.now(), attempts)
+        refusal = _refusal(verdict, address, attempts)
         if address is known:
-            return Decision(user)
-        return Decision(replace(user, contact=user.contact.put(command.channel, address)))
+            return Decision(user, refusal=refusal)
+        return Decision(replace(user, contact=user.contact.put(command.channel, address)), refusal=refusal)
 
-    decision = await change_user(wiring, target, permit, decide)
-    refusal = _refusal(verdict, decision.user.contact.on(command.channel), attempts)
-    if refusal is not None:
-        raise refusal
-    return decision
+    return await change_user(wiring, target, permit, decide)
 
 
 def _refusal(verdict: Verdict, address: Address | None, attempts: int) -> Fault | None:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from schema_user.commands.change import expect_sequence
+from schema_user.commands.repetition import before_writing, begin_making, keep
 from schema_user.domain.access import reached_organization, require
 from schema_user.domain.identifier import CLIENT_ID_RULE, is_client_id
 from schema_user.domain.organization import Organization, OrganizationSettings
 from schema_user.domain.permission import Permission
+from schema_user.domain.repetition import Answered
 from schema_user.errors import Aborted, Conflict, Malformed, Unmet, Violation
 from schema_user.store.organizations import KNOWN_TTL
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from schema_user.domain.caller import Caller
+    from schema_user.domain.repetition import Known, Once
     from schema_user.wiring import Wiring
 
 _TRIES: Final = 10
@@ -49,11 +52,25 @@ class OrganizationTarget:
     organization_id: str
     expected_sequence: int | None = None
     validate_only: bool = False
+    once: Once | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SavedOrganization:
+    """An organization after a command; or the answer of before, given again."""
+
+    organization: Organization
+    replayed: bool = False
 
 
 async def create_organization(
-    wiring: Wiring, caller: Caller, command: CreateOrganization, *, validate_only: bool = False
-) -> Organization:
+    wiring: Wiring,
+    caller: Caller,
+    command: CreateOrganization,
+    *,
+    validate_only: bool = False,
+    once: Once | None = None,
+) -> SavedOrganization:
     """Create an organization.
 
     Raises:
@@ -66,18 +83,51 @@ async def create_organization(
         raise Malformed("FIELD_INVALID", f"organizationId {CLIENT_ID_RULE}", [violation])
     require(caller, Permission.INSTANCE, None)
     now = wiring.now()
-    organization = Organization(command.organization_id or wiring.new_id(), command.name, now, now)
+    organization_id = command.organization_id or wiring.new_id()
+    if once is not None:
+        organization_id, is_new = await begin_making(wiring, once, organization_id)
+        made = None if is_new else await _made_before(wiring, once, organization_id)
+        if made is not None:
+            return made
+    organization = Organization(organization_id, command.name, now, now)
+    answered = _answer_of(once, organization)
     if validate_only:
-        taken = await wiring.organizations.exists(organization.organization_id)
+        taken = await wiring.organizations.exists(organization_id)
     else:
-        taken = not await wiring.organizations.insert(organization)
+        taken = not await wiring.organizations.insert(organization, answered)
     if taken:
+        made = await _made_before(wiring, once, organization_id) if once else None
+        if made is not None:  # a twin under the same key was faster
+            return made
         raise Conflict(
             "ORGANIZATION_ID_TAKEN",
             "the organization id was used before",
             [Violation("organizationId", "was used before", "unique")],
         )
-    return organization
+    await keep(wiring, answered)
+    return SavedOrganization(organization)
+
+
+async def _made_before(wiring: Wiring, once: Once, organization_id: str) -> SavedOrganization | None:
+    """Give the answer to a creation again, if there was one."""
+    organization = await wiring.organizations.find(organization_id)
+    return None if organization is None else await _earlier(wiring, once, organization, first=False)
+
+
+async def _earlier(wiring: Wiring, once: Once, before: Organization, *, first: bool) -> SavedOrganization | None:
+    """Give the answer that the request got before, if it did."""
+
+    async def kept() -> Known | None:
+        return await wiring.organizations.answer(before, once)
+
+    answered = await before_writing(wiring, once, kept, first=first)
+    if answered is None:
+        return None
+    return SavedOrganization(replace(before, sequence=answered.sequence, changed_at=answered.changed_at), replayed=True)
+
+
+def _answer_of(once: Once | None, organization: Organization) -> Answered | None:
+    return None if once is None else Answered(once, organization.sequence, organization.changed_at)
 
 
 async def _change(
@@ -85,16 +135,25 @@ async def _change(
     target: OrganizationTarget,
     permission: Permission,
     decide: Callable[[Organization], Organization],
-) -> Organization:
-    for _ in range(_TRIES):
+) -> SavedOrganization:
+    for attempt in range(_TRIES):
         before = await _permitted(wiring, target, permission)
+        if target.once is not None:
+            earlier = await _earlier(wiring, target.once, before, first=attempt == 0)
+            if earlier is not None:
+                return earlier
+        expect_sequence(target.expected_sequence, before.sequence)
         after = decide(before)
         if after == before:
-            return before
+            await wiring.organizations.settled(before)
+            await keep(wiring, _answer_of(target.once, before))
+            return SavedOrganization(before)
         now = max(wiring.now(), before.changed_at)
         after = replace(after, sequence=before.sequence + 1, version=before.version + 1, changed_at=now)
-        if target.validate_only or await wiring.organizations.replace(before, after):
-            return after
+        answered = _answer_of(target.once, after)
+        if target.validate_only or await wiring.organizations.replace(before, after, answered):
+            await keep(wiring, answered)
+            return SavedOrganization(after)
     raise _race_lost()
 
 
@@ -105,11 +164,12 @@ async def _permitted(wiring: Wiring, target: OrganizationTarget, permission: Per
     if found is None:
         message = "reached_organization lets only existing organizations through"
         raise AssertionError(message)
-    expect_sequence(target.expected_sequence, found.sequence)
     return found
 
 
-async def update_organization(wiring: Wiring, target: OrganizationTarget, command: UpdateOrganization) -> Organization:
+async def update_organization(
+    wiring: Wiring, target: OrganizationTarget, command: UpdateOrganization
+) -> SavedOrganization:
     """Change an organization's name or settings.
 
     Raises:
@@ -147,7 +207,7 @@ def _check_settings(wiring: Wiring, settings: OrganizationSettings | None) -> No
         raise Malformed("FIELD_INVALID", f"{found[0].field} {found[0].description}", found)
 
 
-async def set_organization_state(wiring: Wiring, target: OrganizationTarget, *, active: bool) -> Organization:
+async def set_organization_state(wiring: Wiring, target: OrganizationTarget, *, active: bool) -> SavedOrganization:
     """Deactivate or reactivate an organization; an inactive one can be read only.
 
     Raises:
@@ -163,7 +223,7 @@ async def set_organization_state(wiring: Wiring, target: OrganizationTarget, *, 
     return await _change(wiring, target, Permission.ORG_WRITE, decide)
 
 
-async def delete_organization(wiring: Wiring, target: OrganizationTarget) -> Organization:
+async def delete_organization(wiring: Wiring, target: OrganizationTarget) -> SavedOrganization:
     """Delete an organization that has neither users nor schemas; its id is not used again.
 
     It is made read-only first, and no process may still know it as it was, before it is looked through.
@@ -172,6 +232,7 @@ async def delete_organization(wiring: Wiring, target: OrganizationTarget) -> Org
         Unmet: ``ORGANIZATION_IN_USE``.
     """
     before = await _permitted(wiring, target, Permission.INSTANCE)
+    expect_sequence(target.expected_sequence, before.sequence)
     await _require_empty(wiring, before)
     blocked = replace(before, active=False, version=before.version + 1)
     await _store(wiring, before, blocked)
@@ -183,7 +244,8 @@ async def delete_organization(wiring: Wiring, target: OrganizationTarget) -> Org
         raise
     if not await wiring.organizations.erase(blocked):
         raise _race_lost()
-    return replace(before, sequence=before.sequence + 1, changed_at=max(wiring.now(), before.changed_at))
+    gone = replace(before, sequence=before.sequence + 1, changed_at=max(wiring.now(), before.changed_at))
+    return SavedOrganization(gone)
 
 
 async def _store(wiring: Wiring, before: Organization, after: Organization) -> None:

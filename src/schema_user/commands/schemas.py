@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from schema_user.commands.change import expect_sequence, require_active_organization
+from schema_user.commands.repetition import before_writing, begin_making, keep
 from schema_user.domain.access import reached_organization, reached_schema, require
 from schema_user.domain.document import same
 from schema_user.domain.permission import Permission
+from schema_user.domain.repetition import Answered
 from schema_user.domain.schema import SchemaState, UserSchema
 from schema_user.errors import Aborted, Conflict, Malformed, Unmet, Violation
 from schema_user.store.claims import Place
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from schema_user.domain.caller import Caller
+    from schema_user.domain.repetition import Known, Once
     from schema_user.domain.schema import Authenticator
     from schema_user.wiring import Wiring
 
@@ -51,10 +54,11 @@ class UpdateSchema:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A schema after a command, and what the author should know about it."""
+    """A schema after a command, and what the author should know about it; or the answer of before, given again."""
 
     schema: UserSchema
     warnings: Sequence[Violation] = ()
+    replayed: bool = False
 
 
 def check_document(wiring: Wiring, document: object) -> gate.Findings:
@@ -70,7 +74,14 @@ def check_document(wiring: Wiring, document: object) -> gate.Findings:
     return findings
 
 
-async def create_schema(wiring: Wiring, caller: Caller, command: CreateSchema, *, validate_only: bool = False) -> Saved:
+async def create_schema(
+    wiring: Wiring,
+    caller: Caller,
+    command: CreateSchema,
+    *,
+    validate_only: bool = False,
+    once: Once | None = None,
+) -> Saved:
     """Create a user schema at revision 1.
 
     Raises:
@@ -83,11 +94,17 @@ async def create_schema(wiring: Wiring, caller: Caller, command: CreateSchema, *
         reached_organization(caller, owner, exists=await wiring.organizations.known(owner) is not None)
     require(caller, Permission.USERSCHEMA_WRITE, owner)
     findings = check_document(wiring, command.document)
+    schema_id = wiring.new_id()
+    if once is not None:
+        schema_id, is_new = await begin_making(wiring, once, schema_id)
+        made = None if is_new else await _made_before(wiring, once, schema_id)
+        if made is not None:
+            return replace(made, warnings=findings.warnings)
     if owner is not None:
         await require_active_organization(wiring, owner)
     now = wiring.now()
     schema = UserSchema(
-        schema_id=wiring.new_id(),
+        schema_id=schema_id,
         organization_id=owner,
         type=command.type,
         revision=1,
@@ -98,17 +115,45 @@ async def create_schema(wiring: Wiring, caller: Caller, command: CreateSchema, *
         created_at=now,
         changed_at=now,
     )
-    schema = await _claim_type(wiring, schema)
+    schema = await _claim_type(wiring, schema, once)
     if validate_only:
         await _release_type(wiring, schema)
         return Saved(schema, findings.warnings)
-    while not await wiring.schemas.insert(schema):
-        schema = replace(schema, schema_id=wiring.new_id())
+    answered = _answer_of(once, schema)
+    if not await wiring.schemas.insert(schema, answered):
+        made = await _made_before(wiring, once, schema_id) if once else None
+        if made is None:
+            raise _race_lost()
+        return replace(made, warnings=findings.warnings)
+    await keep(wiring, answered)
     return Saved(schema, findings.warnings)
 
 
-async def _claim_type(wiring: Wiring, schema: UserSchema) -> UserSchema:
-    nonce = wiring.random_bits(96).to_bytes(12, "big")
+async def _made_before(wiring: Wiring, once: Once, schema_id: str) -> Saved | None:
+    """Give the answer to a creation again, if there was one."""
+    schema = await wiring.schemas.find(schema_id)
+    return None if schema is None else await _earlier(wiring, once, schema, first=False)
+
+
+async def _earlier(wiring: Wiring, once: Once, schema: UserSchema, *, first: bool) -> Saved | None:
+    """Give the answer that the request got before, if it did."""
+
+    async def kept() -> Known | None:
+        return await wiring.schemas.answer(schema, once)
+
+    answered = await before_writing(wiring, once, kept, first=first)
+    if answered is None:
+        return None
+    as_it_was = replace(schema, sequence=answered.sequence, changed_at=answered.changed_at, revision=answered.revision)
+    return Saved(as_it_was, replayed=True)
+
+
+def _answer_of(once: Once | None, schema: UserSchema) -> Answered | None:
+    return None if once is None else Answered(once, schema.sequence, schema.changed_at, schema.revision)
+
+
+async def _claim_type(wiring: Wiring, schema: UserSchema, once: Once | None = None) -> UserSchema:
+    nonce = once.nonce if once else wiring.random_bits(96).to_bytes(12, "big")
     if not await wiring.claims.take(_place(schema), schema.schema_id, nonce, wiring.now()):
         raise Conflict(
             "SCHEMA_TYPE_TAKEN",
@@ -134,6 +179,7 @@ class SchemaTarget:
     schema_id: str
     expected_sequence: int | None = None
     validate_only: bool = False
+    once: Once | None = None
 
 
 async def _change(
@@ -141,34 +187,51 @@ async def _change(
     target: SchemaTarget,
     permission: Permission,
     decide: Callable[[UserSchema], Awaitable[UserSchema]],
-) -> UserSchema:
+) -> Saved:
     """Apply a change to the latest head: read, permit, decide, write if nobody else did."""
-    for _ in range(_TRIES):
+    for attempt in range(_TRIES):
         before = await _permitted(wiring, target, permission)
+        if target.once is not None:
+            earlier = await _earlier(wiring, target.once, before, first=attempt == 0)
+            if earlier is not None:
+                return earlier
+        await _require_ready(wiring, target, before)
         after = await decide(before)
         if after == before:
-            return before
+            await wiring.schemas.settled(before)
+            await keep(wiring, _answer_of(target.once, before))
+            return Saved(before)
         now = max(wiring.now(), before.changed_at)
         after = replace(after, sequence=before.sequence + 1, version=before.version + 1, changed_at=now)
         renamed = after.type != before.type
         if renamed:
-            after = await _claim_type(wiring, after)
-        won = target.validate_only or await wiring.schemas.replace(before, after)
-        if renamed:
-            # What was claimed for nothing goes, or, after the rename, what is no longer used.
+            after = await _claim_type(wiring, after, target.once)
+        answered = _answer_of(target.once, after)
+        won = target.validate_only or await wiring.schemas.replace(before, after, answered)
+        if renamed and (won or target.once is None):
+            # What was claimed for nothing goes (unless a twin under the same key may use it), or, after the rename,
+            # what is no longer used.
             await _release_type(wiring, before if won and not target.validate_only else after)
         if won:
-            return after
-    raise Aborted("RACE_LOST", "others changed the user schema at the same time; try again", retry_after=1)
+            await keep(wiring, answered)
+            return Saved(after)
+    raise _race_lost()
+
+
+def _race_lost() -> Aborted:
+    return Aborted("RACE_LOST", "others changed the user schema at the same time; try again", retry_after=1)
 
 
 async def _permitted(wiring: Wiring, target: SchemaTarget, permission: Permission) -> UserSchema:
     schema = reached_schema(target.caller, await wiring.schemas.find(target.schema_id), target.schema_id)
     require(target.caller, permission, schema.organization_id)
+    return schema
+
+
+async def _require_ready(wiring: Wiring, target: SchemaTarget, schema: UserSchema) -> None:
     expect_sequence(target.expected_sequence, schema.sequence)
     if schema.organization_id is not None:
         await require_active_organization(wiring, schema.organization_id)
-    return schema
 
 
 async def update_schema(wiring: Wiring, target: SchemaTarget, command: UpdateSchema) -> Saved:
@@ -196,10 +259,10 @@ async def update_schema(wiring: Wiring, target: SchemaTarget, command: UpdateSch
         return schema
 
     saved = await _change(wiring, target, Permission.USERSCHEMA_WRITE, decide)
-    return Saved(saved, findings.warnings if findings else ())
+    return replace(saved, warnings=findings.warnings if findings else ())
 
 
-async def set_schema_state(wiring: Wiring, target: SchemaTarget, state: SchemaState) -> UserSchema:
+async def set_schema_state(wiring: Wiring, target: SchemaTarget, state: SchemaState) -> Saved:
     """Deactivate or reactivate a schema.
 
     Raises:
@@ -224,10 +287,11 @@ async def delete_schema(wiring: Wiring, target: SchemaTarget) -> UserSchema:
         Unmet: ``SCHEMA_IN_USE``, with the number of users.
     """
     before = await _permitted(wiring, target, Permission.USERSCHEMA_DELETE)
+    await _require_ready(wiring, target, before)
     await _require_unused(wiring, before)
     blocked = replace(before, state=SchemaState.DELETING, version=before.version + 1)
     if not await wiring.schemas.replace(before, blocked):
-        raise Aborted("RACE_LOST", "others changed the user schema at the same time; try again", retry_after=1)
+        raise _race_lost()
     await asyncio.sleep(_CACHES_EMPTY)
     try:
         await _require_unused(wiring, before)
@@ -241,7 +305,7 @@ async def delete_schema(wiring: Wiring, target: SchemaTarget) -> UserSchema:
         version=blocked.version + 1,
     )
     if not await wiring.schemas.erase(blocked, gone.version):
-        raise Aborted("RACE_LOST", "others changed the user schema at the same time; try again", retry_after=1)
+        raise _race_lost()
     await _release_type(wiring, before)
     return gone
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from schema_user.commands.change import (
     Decision,
     Target,
+    answer_of,
     change_user,
     claim_username,
     origin_of,
     release_username,
+    repeated,
     require_active_organization,
 )
 from schema_user.commands.contacts import (
@@ -23,6 +25,7 @@ from schema_user.commands.contacts import (
     remove_address,
     require_write_for,
 )
+from schema_user.commands.repetition import before_writing, begin_making
 from schema_user.domain.access import reached_organization, require, require_user
 from schema_user.domain.identifier import CLIENT_ID_RULE, is_client_id
 from schema_user.domain.permission import Permission
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from schema_user.domain.caller import Caller
     from schema_user.domain.contact import Channel
     from schema_user.domain.history import Origin
+    from schema_user.domain.repetition import Answered, Known, Once
     from schema_user.domain.schema import UserSchema
     from schema_user.wiring import Wiring
 
@@ -66,7 +70,13 @@ class UpdateUser:
 
 
 async def create_user(
-    wiring: Wiring, caller: Caller, command: CreateUser, *, validate_only: bool = False, request_id: str = ""
+    wiring: Wiring,
+    caller: Caller,
+    command: CreateUser,
+    *,
+    validate_only: bool = False,
+    request_id: str = "",
+    once: Once | None = None,
 ) -> Decision:
     """Create a user.
 
@@ -84,12 +94,18 @@ async def create_user(
     known = await wiring.organizations.known(organization_id)
     reached_organization(caller, organization_id, exists=known is not None)
     require(caller, Permission.USER_WRITE, organization_id)
+    user_id = command.user_id or wiring.new_id()
+    if once is not None:
+        user_id, is_new = await begin_making(wiring, once, user_id)
+        answered = None if is_new else await _answered(wiring, once, user_id)
+        if answered is not None:
+            return await _made_before(wiring, command, user_id, answered)
     await require_active_organization(wiring, organization_id)
     schema = await usable_schema(wiring, command.schema_id, organization_id)
     await require_valid(wiring, schema, command.data)
     now = wiring.now()
     user = User(
-        user_id=command.user_id or wiring.new_id(),
+        user_id=user_id,
         organization_id=organization_id,
         schema_id=schema.schema_id,
         revision=schema.revision,
@@ -104,7 +120,7 @@ async def create_user(
         decision = await put_address(wiring, decision, wish, rules)
     if validate_only:
         return await _rehearse(wiring, decision, made_id=command.user_id is None)
-    return await _insert(wiring, decision, origin_of(caller, request_id))
+    return await _insert(wiring, command, decision, origin_of(caller, request_id), once)
 
 
 async def _rehearse(wiring: Wiring, decision: Decision, *, made_id: bool) -> Decision:
@@ -115,13 +131,35 @@ async def _rehearse(wiring: Wiring, decision: Decision, *, made_id: bool) -> Dec
     return replace(decision, codes={})
 
 
-async def _insert(wiring: Wiring, decision: Decision, origin: Origin) -> Decision:
-    user = decision.user
-    user = await claim_username(wiring, None, user)
-    if not await wiring.users.insert(user, origin):
+async def _insert(
+    wiring: Wiring, command: CreateUser, decision: Decision, origin: Origin, once: Once | None
+) -> Decision:
+    user = await claim_username(wiring, None, decision.user, once)
+    if not await wiring.users.insert(user, origin, answer_of(once, user, decision)):
+        answered = await _answered(wiring, once, user.user_id) if once else None
+        if answered is not None:  # a twin under the same key was faster
+            return await _made_before(wiring, command, user.user_id, answered)
         await release_username(wiring, user)
         raise _id_taken()
     return replace(decision, user=user)
+
+
+async def _answered(wiring: Wiring, once: Once, user_id: str) -> Answered | None:
+    """Find the answer to a creation: in the user that it made, or where it was moved to."""
+    user = await wiring.users.find(user_id)
+
+    async def kept() -> Known | None:
+        return None if user is None else await wiring.users.answer(user, once)
+
+    return await before_writing(wiring, once, kept, first=False, key=user.key if user else b"")
+
+
+async def _made_before(wiring: Wiring, command: CreateUser, user_id: str, answered: Answered) -> Decision:
+    user = await wiring.users.find(user_id)
+    if user is None:  # deleted since
+        at = answered.changed_at
+        user = User(user_id, command.organization_id, command.schema_id, 0, {}, created_at=at, changed_at=at)
+    return repeated(wiring, user, answered)
 
 
 def _id_taken() -> Conflict:

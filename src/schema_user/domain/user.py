@@ -6,12 +6,14 @@ import enum
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from schema_user.domain.code import Binding
 from schema_user.domain.contact import Contact
 from schema_user.domain.document import same
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from schema_user.domain.contact import Address, Channel
     from schema_user.domain.message import Message
 
 
@@ -151,6 +153,11 @@ def advanced(before: User, after: User, now: datetime) -> User | None:
     if after.contact != before.contact or after.messages:
         return replace(after, version=before.version + 1)
     return None
+
+
+def binding(user: User, channel: Channel, address: Address) -> Binding:
+    """Say what a code for a user's address is good for."""
+    return Binding(user.organization_id, user.user_id, channel.value, address.value)
 
 
 def preferred_language(data: dict[str, Any]) -> str | None:

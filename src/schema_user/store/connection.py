@@ -7,9 +7,11 @@ stays as it is.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,6 +48,9 @@ RETRY_AFTER: Final = 2
 """Seconds after which a client may come again when the database has no primary: an election takes that long."""
 
 _HEARTBEAT_MS: Final = 2000
+_SETTLING: Final = 0.01
+"""Seconds between two looks at whether a majority has what the primary has."""
+
 _DUPLICATE_KEY: Final = 11000
 _STATEMENTS: Final = {"insert": "documents", "update": "updates"}
 _DEFAULT_DATABASE: Final = "schema_user"
@@ -226,6 +231,21 @@ class Collection:
             raise unavailable()
         errors = {error["index"]: _write_error(error) for error in reply.get("writeErrors", ())}
         return Written(reply["n"], errors)
+
+    async def settled(self, document_id: str, version: int, patience: float) -> None:
+        """Wait until a majority holds a document in this version or a later one.
+
+        Raises:
+            Unavailable: if none does within ``patience`` seconds: perhaps a failover took the version back.
+        """
+        durable, deadline = self.durable(), time.monotonic() + patience
+        while True:
+            held = await durable.find_one({"_id": document_id}, {"version": 1})
+            if held is not None and held["version"] >= version:
+                return
+            if time.monotonic() > deadline:
+                raise unavailable()
+            await asyncio.sleep(_SETTLING)
 
     async def ensure_index(self, keys: Sequence[tuple[str, int]], **options: Any) -> None:
         """Make an index if it is not there."""

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Final
 from schema_user.domain.organization import Organization, OrganizationSettings
 from schema_user.store.connection import DuplicateKey
 from schema_user.store.known import Known
+from schema_user.store.requests import found_in, kept_in, with_answer
 from schema_user.store.search import SearchStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from schema_user.domain.keyring import Keyring
+    from schema_user.domain.repetition import Answered, Once
+    from schema_user.domain.repetition import Known as KnownRequest
     from schema_user.store.connection import Database, Document
 
 KNOWN_TTL: Final = 2.0
@@ -87,6 +90,7 @@ class OrganizationStore(SearchStore[Organization]):
 
     def __init__(self, database: Database, keyring: Keyring, clock: Callable[[], float] = time.monotonic) -> None:
         """Use a database; ``clock`` is monotonic, in seconds."""
+        self._patience = database.timeout
         self._organizations = database.collection("organizations")
         self._known: Known[str, Organization | None] = Known(
             lambda organization_id, _: self.find(organization_id), KNOWN_TTL, _KEPT, clock
@@ -102,26 +106,44 @@ class OrganizationStore(SearchStore[Organization]):
         document = await self._organizations.find_one({"_id": organization_id, "deleted": False})
         return None if document is None else _from_document(document)
 
+    async def settled(self, organization: Organization) -> None:
+        """Wait until a majority holds what was read for a change; then an answer may speak of it.
+
+        Raises:
+            Unavailable: if none does in time.
+        """
+        await self._organizations.settled(organization.organization_id, organization.version, self._patience)
+
+    async def answer(self, organization: Organization, once: Once) -> KnownRequest | None:
+        """Find the answer to a request inside the document that it changed, once a majority holds it.
+
+        Raises:
+            Unavailable: if none does in time.
+        """
+        return await found_in(self._organizations, organization.organization_id, once, self._patience)
+
     async def exists(self, organization_id: str) -> bool:
         """Whether the id was ever used."""
         return await self._organizations.find_one({"_id": organization_id}, {"_id": 1}) is not None
 
-    async def insert(self, organization: Organization) -> bool:
-        """Store a new organization; False if the id was used before."""
+    async def insert(self, organization: Organization, answered: Answered | None = None) -> bool:
+        """Store a new organization, and the answer with it; False if the id was used before."""
+        document = _to_document(organization)
+        if answered is not None:
+            document["requests"] = [kept_in(answered, organization.created_at)]
         try:
-            await self._organizations.insert(_to_document(organization))
+            await self._organizations.insert(document)
         except DuplicateKey:
             return False
         self._known.forget(organization.organization_id)
         return True
 
-    async def replace(self, before: Organization, after: Organization) -> bool:
-        """Store a change; False if the organization moved on since it was read."""
+    async def replace(self, before: Organization, after: Organization, answered: Answered | None = None) -> bool:
+        """Store a change, and the answer with it; False if the organization moved on since it was read."""
         change = _to_document(after)
         change.pop("_id")
-        won = await self._organizations.update(
-            {"_id": before.organization_id, "version": before.version}, {"$set": change}
-        )
+        update = {"$set": change} | with_answer(answered, after.changed_at)
+        won = await self._organizations.update({"_id": before.organization_id, "version": before.version}, update)
         self._known.forget(before.organization_id)
         return won
 

@@ -1,4 +1,4 @@
-"""What a user's change leaves to be moved: entries of its history, and messages to people.
+"""What a user's change leaves to be moved: entries of its history, messages to people, answers to repeatable requests.
 
 They are born inside the user's document, in the one write that caused them, and wait there in ``pending``. A relay
 copies them to where they belong, then takes them out; a crash in between repeats what is idempotent, as each record
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from schema_user.errors import Unavailable
 from schema_user.store.connection import DuplicateKey, raw
+from schema_user.store.requests import REQUESTS, answering
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -111,7 +112,7 @@ class Relay:
     def __init__(self, database: Database) -> None:
         """Use a database."""
         self._users = database.collection("users")
-        self._collections = {name: database.collection(name) for name in (HISTORY, OUTBOX)}
+        self._collections = {name: database.collection(name) for name in (HISTORY, OUTBOX, REQUESTS)}
         self._arrived: Callable[[], None] = lambda: None
         self._noted: deque[Noted] = deque()
         self._noted_size = 0
@@ -242,10 +243,13 @@ class Relay:
     async def _accept(self, items: Sequence[Item]) -> None:
         """Copy records to where they belong, durably; those that are there already stay as they are."""
         for name, collection in self._collections.items():
-            records = [item.record for item in items if item.collection == name]
-            if not records:
+            mine = [item for item in items if item.collection == name]
+            if not mine:
                 continue
-            written = await collection.write_all("insert", records)
+            if name == REQUESTS:  # its record is there since the request began
+                written = await collection.write_all("update", [answering(i.record_id, i.record) for i in mine])
+            else:
+                written = await collection.write_all("insert", [item.record for item in mine])
             for error in written.errors.values():
                 if not isinstance(error, DuplicateKey):
                     raise error

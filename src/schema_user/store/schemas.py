@@ -14,12 +14,15 @@ from schema_user.domain.schema import Authenticator, SchemaState, UserSchema
 from schema_user.domain.search import fold
 from schema_user.store.connection import DuplicateKey
 from schema_user.store.known import Known
+from schema_user.store.requests import found_in, kept_in, with_answer
 from schema_user.store.search import SearchStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from schema_user.domain.keyring import Keyring
+    from schema_user.domain.repetition import Answered, Once
+    from schema_user.domain.repetition import Known as KnownRequest
     from schema_user.domain.search import Query
     from schema_user.store.connection import Database, Document
 
@@ -82,6 +85,7 @@ class SchemaStore(SearchStore[UserSchema]):
 
     def __init__(self, database: Database, keyring: Keyring, clock: Callable[[], float] = time.monotonic) -> None:
         """Use a database; heads are kept for ``HEAD_TTL`` by the given monotonic clock (seconds)."""
+        self._patience = database.timeout
         self._heads = database.collection("schemas")
         self._revisions = database.collection("schema_revisions")
         self._known: Known[str, UserSchema | None] = Known(self._refreshed, HEAD_TTL, _HEADS_KEPT, clock)
@@ -109,6 +113,22 @@ class SchemaStore(SearchStore[UserSchema]):
         document = await self._heads.find_one({"_id": schema_id, "deleted": False})
         return None if document is None else _from_document(document)
 
+    async def settled(self, schema: UserSchema) -> None:
+        """Wait until a majority holds what was read for a change; then an answer may speak of it.
+
+        Raises:
+            Unavailable: if none does in time.
+        """
+        await self._heads.settled(schema.schema_id, schema.version, self._patience)
+
+    async def answer(self, schema: UserSchema, once: Once) -> KnownRequest | None:
+        """Find the answer to a request inside the document that it changed, once a majority holds it.
+
+        Raises:
+            Unavailable: if none does in time.
+        """
+        return await found_in(self._heads, schema.schema_id, once, self._patience)
+
     async def revision(self, head: UserSchema, number: int) -> UserSchema | None:
         """Find a schema as it was at a revision; None if it never had that one."""
         if number == head.revision:
@@ -127,23 +147,27 @@ class SchemaStore(SearchStore[UserSchema]):
         newest = (head.revision, current["revised_at"] if current else head.changed_at)
         return [newest, *((each["revision"], each["created_at"]) for each in old if each["revision"] < head.revision)]
 
-    async def insert(self, schema: UserSchema) -> bool:
-        """Store a new schema; False if the id was used before."""
+    async def insert(self, schema: UserSchema, answered: Answered | None = None) -> bool:
+        """Store a new schema, and the answer with it; False if the id was used before."""
+        document = _to_document(schema) | {"revised_at": schema.created_at}
+        if answered is not None:
+            document["requests"] = [kept_in(answered, schema.created_at)]
         try:
-            await self._heads.insert(_to_document(schema) | {"revised_at": schema.created_at})
+            await self._heads.insert(document)
         except DuplicateKey:
             return False
         self._known.forget(schema.schema_id)
         return True
 
-    async def replace(self, before: UserSchema, after: UserSchema) -> bool:
-        """Store a change; False if the schema moved on since it was read."""
+    async def replace(self, before: UserSchema, after: UserSchema, answered: Answered | None = None) -> bool:
+        """Store a change, and the answer with it; False if the schema moved on since it was read."""
         change = _to_document(after)
         change.pop("_id")
         if after.revision != before.revision:
             await self._archive(before)
             change["revised_at"] = after.changed_at
-        won = await self._heads.update({"_id": before.schema_id, "version": before.version}, {"$set": change})
+        update = {"$set": change} | with_answer(answered, after.changed_at)
+        won = await self._heads.update({"_id": before.schema_id, "version": before.version}, update)
         self._known.forget(before.schema_id)
         return won
 
@@ -168,7 +192,7 @@ class SchemaStore(SearchStore[UserSchema]):
             {"_id": before.schema_id, "version": before.version},
             {
                 "$set": {"deleted": True, "state": "deleted", "version": version},
-                "$unset": {"text": "", "type_claim": ""},
+                "$unset": {"text": "", "type_claim": "", "requests": ""},
             },
         )
         self._known.forget(before.schema_id)

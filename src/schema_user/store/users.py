@@ -17,6 +17,7 @@ from schema_user.store.connection import raw
 from schema_user.store.history import entry, write_id
 from schema_user.store.outbox import message_record
 from schema_user.store.relay import FRESH, HISTORY, OUTBOX, Item, Noted, Relay
+from schema_user.store.requests import REQUESTS, RequestStore, answer_record, known_of
 from schema_user.store.search import SearchStore
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
 
     from schema_user.domain.keyring import Keyring
+    from schema_user.domain.repetition import Answered, Known, Once
     from schema_user.store.connection import Collection, Database, Document, Pipeline
 
 MAX_PENDING: Final = 32
@@ -164,6 +166,8 @@ class UserStore(SearchStore[User]):
     def __init__(self, database: Database, keyring: Keyring, relay: Relay | None = None) -> None:
         """Use a database; messages are sealed by the keyring, and ``relay`` hears what a write left to be moved."""
         self._users = database.collection("users")
+        self._requests = RequestStore(database)
+        self._patience = database.timeout
         self._history = database.collection("history")
         self._keyring = keyring
         self._relay = relay or Relay(database)
@@ -202,13 +206,36 @@ class UserStore(SearchStore[User]):
         """Whether the id was ever used."""
         return await self._users.find_one({"_id": user_id}, {"_id": 1}) is not None
 
-    async def insert(self, user: User, origin: Origin = _NOBODY) -> bool:
-        """Store a new user, its first entry and its messages; False if the id was used before."""
+    async def settled(self, user: User) -> None:
+        """Wait until a majority holds what was read for a change; then an answer may speak of it.
+
+        Raises:
+            Unavailable: if none does in time.
+        """
+        await self._users.settled(user.user_id, user.version, self._patience)
+
+    async def answer(self, user: User, once: Once) -> Known | None:
+        """Find the answer to a request among what waits in the user's document, once a majority holds it.
+
+        Raises:
+            Unavailable: if none does in time.
+        """
+        if all(each.record_id != once.record_id for each in user.pending):
+            return None
+        await self.settled(user)
+        held = self._users.durable()
+        found = await held.find_one({"_id": user.user_id, "pending.id": once.record_id}, {"pending.$": 1})
+        if found is None:  # relayed meanwhile
+            return await self._requests.find(once, user.key)
+        return known_of(found["pending"][0]["record"], once.record_id, user.key)
+
+    async def insert(self, user: User, origin: Origin = _NOBODY, answered: Answered | None = None) -> bool:
+        """Store a new user, its first entry, its messages and the answer; False if the id was used before."""
         user = replace(user, key=secrets.token_bytes(KEY_BYTES))
         at = user.created_at
         made_id = write_id(user.user_id, user.version)
         record, chain = entry(None, user, origin, at, made_id)
-        items = self._items(made_id, record, user)
+        items = self._items(made_id, record, user, answered, at)
         document = to_document(replace(user, chain=chain))
         document["pending"] = [item.document for item in items]
         document["pending_since"] = at
@@ -217,8 +244,10 @@ class UserStore(SearchStore[User]):
         self._relay.note(Noted(user.user_id, user.version, items))
         return True
 
-    async def replace(self, before: User, after: User, origin: Origin = _NOBODY) -> bool:
-        """Store a change, its entry and its messages in one write; False if the user moved on since it was read.
+    async def replace(
+        self, before: User, after: User, origin: Origin = _NOBODY, answered: Answered | None = None
+    ) -> bool:
+        """Store a change with all that it leaves, in one write; False if the user moved on since it was read.
 
         Raises:
             Unavailable: if the database does not answer.
@@ -227,7 +256,7 @@ class UserStore(SearchStore[User]):
         at = after.changed_at if after.sequence != before.sequence else datetime.now(UTC)
         made_id = write_id(after.user_id, after.version)
         record, chain = entry(before, after, origin, at, made_id)
-        items = self._items(made_id, record, after)
+        items = self._items(made_id, record, after, answered, at)
         left = [each.record_id for each in before.pending]
         if left and await self._none_left(before, left, items):
             left = []
@@ -239,12 +268,16 @@ class UserStore(SearchStore[User]):
         self._relay.note(Noted(before.user_id, after.version, items, tuple(left)))
         return True
 
-    def _items(self, made_id: str, record: RawBSONDocument, user: User) -> tuple[Item, ...]:
-        messages = () if user.deleted else user.messages
-        return (
-            Item(HISTORY, made_id, record),
-            *(Item(OUTBOX, each.message_id, raw(message_record(each, self._keyring))) for each in messages),
-        )
+    def _items(
+        self, made_id: str, record: RawBSONDocument, user: User, answered: Answered | None, at: datetime
+    ) -> tuple[Item, ...]:
+        """Give what a write leaves to be moved: its entry, its messages, its answer."""
+        items = [Item(HISTORY, made_id, record)]
+        if not user.deleted:
+            items += [Item(OUTBOX, each.message_id, raw(message_record(each, self._keyring))) for each in user.messages]
+        if answered is not None:
+            items.append(Item(REQUESTS, answered.once.record_id, raw(answer_record(answered, at, user.key))))
+        return tuple(items)
 
     async def _none_left(self, before: User, left: Sequence[str], items: Sequence[Item]) -> bool:
         """Whether what waits in the document was copied, so that the write can take it out.

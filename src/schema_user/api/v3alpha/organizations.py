@@ -21,7 +21,7 @@ from schema_user.api.v3alpha.search_bodies import (
     search_details,
 )
 from schema_user.commands import organizations
-from schema_user.commands.organizations import OrganizationTarget
+from schema_user.commands.organizations import OrganizationTarget, SavedOrganization
 from schema_user.domain.duration import parse_duration
 from schema_user.domain.organization import OrganizationSettings
 from schema_user.errors import Violation
@@ -143,11 +143,11 @@ def _view(organization: Organization) -> OrganizationView:
     )
 
 
-def _saved(organization: Organization) -> Answer:
+def _saved(saved: SavedOrganization) -> Answer:
+    organization = saved.organization
     owner = organization.organization_id
-    return Answer(
-        SavedOrganizationView(organization_id=owner, details=details(organization, owner)), organization.sequence
-    )
+    view = SavedOrganizationView(organization_id=owner, details=details(organization, owner))
+    return Answer(view, organization.sequence, replayed=saved.replayed)
 
 
 def _settings(body: SettingsBody) -> OrganizationSettings:
@@ -180,7 +180,9 @@ def _settings(body: SettingsBody) -> OrganizationSettings:
 
 
 def _target(call: Call) -> OrganizationTarget:
-    return OrganizationTarget(call.caller, call.path["organization_id"], call.expected_sequence, call.validate_only)
+    return OrganizationTarget(
+        call.caller, call.path["organization_id"], call.expected_sequence, call.validate_only, call.once
+    )
 
 
 @operation(
@@ -192,6 +194,7 @@ def _target(call: Call) -> OrganizationTarget:
     body=CreateOrganizationBody,
     view=SavedOrganizationView,
     status=201,
+    keyed=True,
     query=_CHECKS,
     faults=(409,),
     example={"name": "Mouse & Co", "organizationId": "mouse-co"},
@@ -200,7 +203,9 @@ async def create_organization(call: Call, body: CreateOrganizationBody) -> Answe
     """Create an organization. Without `organizationId` the service makes one."""
     command = organizations.CreateOrganization(body.name, body.organization_id)
     return _saved(
-        await organizations.create_organization(call.wiring, call.caller, command, validate_only=call.validate_only)
+        await organizations.create_organization(
+            call.wiring, call.caller, command, validate_only=call.validate_only, once=call.once
+        )
     )
 
 
@@ -231,6 +236,7 @@ async def get_organization(call: Call) -> Answer:
     query=_CHECKS,
     faults=(404, 409, 412),
     conditional=True,
+    keyed=True,
     example={"settings": {"urlTemplateHosts": ["app.example.com"], "defaultPhoneRegion": "CH", "emailCodeTtl": "30m"}},
 )
 async def update_organization(call: Call, body: UpdateOrganizationBody) -> Answer:
@@ -255,6 +261,7 @@ def _state_route(word: str, summary: str, *, active: bool) -> HTTPRouteHandler:
         view=SavedOrganizationView,
         faults=(404, 409, 412),
         conditional=True,
+        keyed=True,
         optional_body=True,
     )(set_state)
 

@@ -187,11 +187,11 @@ def _saved(call: Call, saved: schemas.Saved) -> Answer:
         revision=schema.revision,
         warnings=violation_views(saved.warnings) or None,
     )
-    return Answer(view, schema.sequence)
+    return Answer(view, schema.sequence, replayed=saved.replayed)
 
 
 def _target(call: Call) -> SchemaTarget:
-    return SchemaTarget(call.caller, call.path["schema_id"], call.expected_sequence, call.validate_only)
+    return SchemaTarget(call.caller, call.path["schema_id"], call.expected_sequence, call.validate_only, call.once)
 
 
 def _authenticators(given: list[Authenticator]) -> tuple[Authenticator, ...]:
@@ -224,6 +224,7 @@ def _owner(call: Call, body: CreateSchemaBody) -> str | None:
     body=CreateSchemaBody,
     view=SavedSchemaView,
     status=201,
+    keyed=True,
     query=_CHECKS,
     faults=(404, 409),
     example={
@@ -238,9 +239,10 @@ async def create_schema(call: Call, body: CreateSchemaBody) -> Answer:
     command = schemas.CreateSchema(
         body.type, body.schema, _owner(call, body), _authenticators(body.possible_authenticators)
     )
-    return _saved(
-        call, await schemas.create_schema(call.wiring, call.caller, command, validate_only=call.validate_only)
+    saved = await schemas.create_schema(
+        call.wiring, call.caller, command, validate_only=call.validate_only, once=call.once
     )
+    return _saved(call, saved)
 
 
 @operation(
@@ -272,6 +274,7 @@ async def get_schema(call: Call) -> Answer:
     query=_CHECKS,
     faults=(404, 409, 412),
     conditional=True,
+    keyed=True,
     example={"schema": {**_SCHEMA, "required": ["name", "email"]}},
 )
 async def update_schema(call: Call, body: UpdateSchemaBody) -> Answer:
@@ -302,8 +305,9 @@ async def delete_schema(call: Call) -> Answer:
 
 def _state_route(word: str, state: SchemaState, summary: str) -> HTTPRouteHandler:
     async def set_state(call: Call, _body: EmptyBody) -> Answer:
-        schema = await schemas.set_schema_state(call.wiring, _target(call), state)
-        return Answer(ChangedSchemaView(details=_details(call, schema)), schema.sequence)
+        saved = await schemas.set_schema_state(call.wiring, _target(call), state)
+        view = ChangedSchemaView(details=_details(call, saved.schema))
+        return Answer(view, saved.schema.sequence, replayed=saved.replayed)
 
     set_state.__name__, set_state.__doc__ = f"{word}_schema", f"{summary}; a wrong state is refused."
     return operation(
@@ -316,6 +320,7 @@ def _state_route(word: str, state: SchemaState, summary: str) -> HTTPRouteHandle
         view=ChangedSchemaView,
         faults=(404, 409, 412),
         conditional=True,
+        keyed=True,
         optional_body=True,
     )(set_state)
 

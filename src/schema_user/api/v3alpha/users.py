@@ -239,7 +239,9 @@ def target(call: Call) -> Target:
 
     Only create and update can be rehearsed: a verification that stores nothing would count no attempt.
     """
-    return Target(call.caller, call.path["user_id"], call.expected_sequence, call.validate_only, call.request_id)
+    return Target(
+        call.caller, call.path["user_id"], call.expected_sequence, call.validate_only, call.request_id, call.once
+    )
 
 
 def _changed(decision: Decision) -> Answer:
@@ -249,12 +251,13 @@ def _changed(decision: Decision) -> Answer:
         email_code=codes.get(Channel.EMAIL),
         phone_code=codes.get(Channel.PHONE),
     )
-    return Answer(view, user.sequence)
+    return Answer(view, user.sequence, replayed=decision.replayed)
 
 
 def _done(decision: Decision) -> Answer:
     user = decision.user
-    return Answer(DoneView(details=details(user, user.organization_id)), user.sequence)
+    view = DoneView(details=details(user, user.organization_id))
+    return Answer(view, user.sequence, replayed=decision.replayed)
 
 
 def acting_organization(call: Call, body: OrganizationBody | None) -> str:
@@ -279,6 +282,7 @@ def acting_organization(call: Call, body: OrganizationBody | None) -> str:
     body=CreateUserBody,
     view=CreatedUserView,
     status=201,
+    keyed=True,
     query=_CHECKS,
     faults=(404, 409),
     example={
@@ -298,7 +302,14 @@ async def create_user(call: Call, body: CreateUserBody) -> Answer:
         username=body.username,
         wishes=contact_wishes(body.contact),
     )
-    decision = await users.create_user(call.wiring, call.caller, command, validate_only=call.validate_only)
+    decision = await users.create_user(
+        call.wiring,
+        call.caller,
+        command,
+        validate_only=call.validate_only,
+        request_id=call.request_id,
+        once=call.once,
+    )
     user, codes = decision.user, decision.codes
     view = CreatedUserView(
         user_id=user.user_id,
@@ -306,7 +317,7 @@ async def create_user(call: Call, body: CreateUserBody) -> Answer:
         email_code=codes.get(Channel.EMAIL),
         phone_code=codes.get(Channel.PHONE),
     )
-    return Answer(view, user.sequence)
+    return Answer(view, user.sequence, replayed=decision.replayed)
 
 
 @operation(
@@ -336,6 +347,7 @@ async def get_user(call: Call) -> Answer:
     query=_CHECKS,
     faults=(404, 409, 412),
     conditional=True,
+    keyed=True,
     example={
         "contact": {"email": {"address": "minnie@example.org", "returnCode": {}}},
         "data": _DATA,
@@ -413,6 +425,7 @@ def _transition(transition: Transition, also: str, summary: str) -> HTTPRouteHan
         view=DoneView,
         faults=(404, 409, 412),
         conditional=True,
+        keyed=True,
         optional_body=True,
     )(move_user)
 
@@ -461,7 +474,7 @@ def _contact_routes(
         view = VerificationView(
             details=details(user, user.organization_id), verification_code=decision.codes.get(channel)
         )
-        return Answer(view, user.sequence)
+        return Answer(view, user.sequence, replayed=decision.replayed)
 
     async def set_address(call: Call, body: EmailBody | PhoneBody) -> Answer:
         command = users.UpdateUser(wishes=wishes([("", body)]))
@@ -494,9 +507,16 @@ def _contact_routes(
         "conditional": True,
     }
     return [
-        operation("PUT", at, summary=f"Set the {channel}", body=body_type, example=example, query=_CHECKS, **common)(
-            set_address
-        ),
+        operation(
+            "PUT",
+            at,
+            summary=f"Set the {channel}",
+            body=body_type,
+            example=example,
+            query=_CHECKS,
+            keyed=True,
+            **common,
+        )(set_address),
         operation("DELETE", at, summary=f"Remove the {channel}", **common)(remove_address),
         operation(
             "POST",
@@ -504,6 +524,7 @@ def _contact_routes(
             summary=f"Verify the {channel}",
             body=VerifyBody,
             example={"verificationCode": "H4KQ9T"},
+            keyed=True,
             **{**common, "faults": (404, 409, 412, 429)},
         )(verify_address),
         operation(
@@ -512,6 +533,7 @@ def _contact_routes(
             summary=f"Resend the {channel} code",
             body=ResendBody,
             optional_body=True,
+            keyed=True,
             example={"returnCode": {}},
             **common,
         )(resend_code),

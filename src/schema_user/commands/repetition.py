@@ -1,0 +1,101 @@
+"""Requests under an ``Idempotency-Key``: what came before under the key, and what is left of its answer."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from schema_user.domain import code as codes
+from schema_user.domain.contact import Channel
+from schema_user.domain.user import binding
+from schema_user.errors import Aborted, Conflict, StaleSequence, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from schema_user.domain.repetition import Answered, Known, Once
+    from schema_user.domain.user import User
+    from schema_user.errors import Fault
+    from schema_user.wiring import Wiring
+
+log = logging.getLogger(__name__)
+
+_LOOKS: Final = 10
+_PAUSE: Final = 0.05
+
+
+async def before_writing(
+    wiring: Wiring,
+    once: Once,
+    kept: Callable[[], Awaitable[Known | None]],
+    *,
+    first: bool,
+    key: bytes = b"",
+) -> Answered | None:
+    """Find the answer that the request got before, if it did; else the caller may write.
+
+    To be asked between reading the document and each try to write it. ``kept`` looks for the answer inside that
+    document; a twin that writes later is met by the guard of the write. So no lease is needed, and no clock.
+
+    Raises:
+        Conflict: ``IDEMPOTENCY_KEY_REUSED``, if another request has the key.
+        Unavailable: if the database does not answer.
+    """
+    known = await (wiring.requests.begin(once, wiring.now(), key=key) if first else wiring.requests.find(once, key))
+    if known is None or known.answered is None:
+        _require_same(once, known)
+        known = await kept()
+    _require_same(once, known)
+    return known.answered if known else None
+
+
+def _require_same(once: Once, known: Known | None) -> None:
+    if known is not None and known.digest != once.digest:
+        raise Conflict("IDEMPOTENCY_KEY_REUSED", "another request was sent under this Idempotency-Key")
+
+
+async def begin_making(wiring: Wiring, once: Once, made_id: str) -> tuple[str, bool]:
+    """Note a request that makes a resource: give the id of that, and whether the request is new.
+
+    Raises:
+        Conflict, Unavailable: as above.
+    """
+    known = await wiring.requests.begin(once, wiring.now(), made_id)
+    if known is None:
+        return made_id, True
+    _require_same(once, known)
+    return known.resource_id or made_id, False
+
+
+async def keep(wiring: Wiring, answered: Answered | None) -> None:
+    """Store an answer in its record; if that fails, a repetition finds it in the document, or finds it out again."""
+    if answered is not None:
+        try:
+            await wiring.requests.settle(answered, wiring.now())
+        except Unavailable as error:
+            log.warning("an answer is not in its record yet: %s", error)
+
+
+async def let_go(wiring: Wiring, once: Once, fault: Fault) -> None:
+    """Free the key of a request that was refused; of one whose outcome is open it stays taken."""
+    if isinstance(fault, Unavailable) or (isinstance(fault, Aborted) and not isinstance(fault, StaleSequence)):
+        return
+    try:
+        await wiring.requests.forget(once)
+    except Unavailable as error:
+        log.warning("a refused request keeps its key: %s", error)
+
+
+def live(wiring: Wiring, user: User, answered: Answered) -> dict[Channel, str]:
+    """Give the codes of an answer that are still good for something."""
+    found = {}
+    for name, plain in answered.codes.items():
+        channel = Channel(name)
+        address = user.contact.on(channel)
+        if address is None or address.failed >= wiring.settings.code_attempts:
+            continue
+        digests = [codes.digest(key, binding(user, channel, address), plain) for key in wiring.keyring.code_keys]
+        code = codes.find(address.codes, digests)
+        if code is not None and code.expires_at > wiring.now():
+            found[channel] = plain
+    return found

@@ -1,0 +1,74 @@
+"""Requests under an ``Idempotency-Key``: how one is told from another, and what is kept of its answer."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+KEPT: Final = timedelta(hours=24)
+"""How long a key is remembered."""
+
+KEY_MAX_CHARACTERS: Final = 200
+_NONCE_BYTES: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """A request that shall have its effect once, however often it is sent.
+
+    ``record_id`` stands for the caller and its key, ``digest`` for everything that the request asks.
+    """
+
+    record_id: str
+    digest: bytes
+
+    @property
+    def nonce(self) -> bytes:
+        """What the request claims values with: the same at each repetition, so that it meets its own claim again."""
+        return hashlib.sha256(b"claim" + self.record_id.encode()).digest()[:_NONCE_BYTES]
+
+
+def once(token_id: str, key: str, asked: Iterable[bytes]) -> Once:
+    """Make it of the caller's token, its key, and the parts of the request: method, path, query, organization, body."""
+    return Once(_digest((token_id.encode(), key.encode())).hex(), _digest(asked))
+
+
+def _digest(parts: Iterable[bytes]) -> bytes:
+    """Compute SHA-256 over the parts, each preceded by its length."""
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(len(part).to_bytes(4, "big") + part)
+    return whole.digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What is kept of the answer to a request, together with the change that it caused.
+
+    ``sequence`` and ``changed_at`` are the resource's after the change; ``revision`` is a schema's; ``codes`` are
+    those that went back to the caller, by channel.
+    """
+
+    once: Once
+    sequence: int
+    changed_at: datetime
+    revision: int = 0
+    codes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a request that came before under the same key.
+
+    ``resource_id`` is that of the resource which it makes; ``answered`` is None as long as nobody knows of an answer.
+    """
+
+    digest: bytes
+    resource_id: str | None = None
+    answered: Answered | None = None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from schema_user.domain.identifier import make_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from schema_user.domain.keyring import Keyring
     from schema_user.domain.schema import UserSchema
@@ -45,30 +45,52 @@ class Turns:
 
     def __init__(self) -> None:
         """Begin with nobody waiting."""
-        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
-    @contextlib.asynccontextmanager
-    async def of(self, key: str, patience: float) -> AsyncIterator[None]:
-        """Have the turn of ``key`` for as long as the block lasts.
+    def of(self, key: str, patience: float) -> _Turn:
+        """Have the turn of ``key`` for as long as an ``async with`` lasts.
 
-        Raises:
-            TimeoutError: if it does not come within ``patience`` seconds.
+        It raises TimeoutError if the turn does not come within ``patience`` seconds.
         """
-        lock, holders = self._locks.get(key) or (asyncio.Lock(), 0)
-        self._locks[key] = (lock, holders + 1)
+        return _Turn(self._waiting, key, patience)
+
+
+class _Turn:
+    """One turn; with nobody else there it costs a look into a dictionary."""
+
+    __slots__ = ("_key", "_patience", "_waiting")
+
+    def __init__(self, waiting: dict[str, deque[asyncio.Future[None]]], key: str, patience: float) -> None:
+        self._waiting = waiting
+        self._key = key
+        self._patience = patience
+
+    async def __aenter__(self) -> None:
+        others = self._waiting.get(self._key)
+        if others is None:
+            self._waiting[self._key] = deque()
+            return
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        others.append(mine)
         try:
-            async with asyncio.timeout(patience):
-                await lock.acquire()
-            try:
-                yield
-            finally:
-                lock.release()
-        finally:
-            lock, holders = self._locks[key]
-            if holders == 1:
-                del self._locks[key]
-            else:
-                self._locks[key] = (lock, holders - 1)
+            async with asyncio.timeout(self._patience):
+                await mine
+        except BaseException:
+            if mine.done() and not mine.cancelled():  # it came in the same moment: to the next
+                self._pass_on()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        others = self._waiting[self._key]
+        while others:
+            following = others.popleft()
+            if not following.done():
+                following.set_result(None)
+                return
+        del self._waiting[self._key]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.policy import default
@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from msgspec import structs
 
 from schema_user.delivery import email as mail_module
 from schema_user.delivery.email import MailWriter, SmtpTransport
@@ -317,7 +318,7 @@ async def test_smtps_asks_for_a_good_certificate(server_tls: ssl.SSLContext) -> 
 
 async def test_an_address_beyond_ascii_needs_a_server_that_takes_it() -> None:
     """With SMTPUTF8 it arrives as it is; without, no other try would help."""
-    message = replace(MAIL, recipient="zoë@example.com")
+    message = structs.replace(MAIL, recipient="zoë@example.com")
     async with serving(Inbox(), enable_SMTPUTF8=True) as inbox:
         await transport(f"smtp://127.0.0.1:{inbox.port}").send(message)
     assert inbox.envelopes[0].rcpt_tos == ["zoë@example.com"]

@@ -183,6 +183,61 @@ def test_a_body_at_the_limit_is_taken_and_one_beyond_is_not(tenant: Tenant) -> N
     assert chunked.status_code == 413
 
 
+def test_a_connection_ends_with_a_body_that_is_not_read(tenant: Tenant) -> None:
+    """And the client is told: its next request must not be lost on a connection that the server is about to close."""
+    path = f"/v3alpha/users/{tenant.user()}"
+    for status, method, headers in (
+        (401, "PUT", {**JSON, "Authorization": "Bearer wrong"}),
+        (405, "POST", JSON),
+        (413, "PUT", JSON),
+        (415, "PUT", {}),
+    ):
+        content = b"x" * (1024 * 1024 + 1) if status == 413 else b"{}"
+        refused = tenant.owner.request(method, path, content=content, headers=headers)
+        assert (refused.status_code, refused.headers.get("connection")) == (status, "close")
+    for response in (tenant.owner.get(path), raw(tenant.owner, path, "{}"), raw(tenant.owner, path, "{")):
+        assert "connection" not in response.headers
+
+
+def test_a_connection_serves_bodies_one_after_the_other(server: Server) -> None:
+    """However large, announced or in chunks: each is read to its end and no further."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    connection.connect()
+    assert connection.sock is not None
+    own = connection.sock.getsockname()
+    headers = {**JSON, "Authorization": f"Bearer {server.token}"}
+    for size in (1, 20_000, 1_000_000):
+        body = json.dumps({"data": {"name": "x" * size}}).encode()
+        for content in (body, iter([body[:9], body[9:]])):
+            connection.request("PUT", "/v3alpha/users/none", content, headers, encode_chunked=content is not body)
+            response = connection.getresponse()
+            assert (response.status, json.load(response)["code"]) == (404, 5)
+            assert connection.sock is not None
+            assert connection.sock.getsockname() == own
+    connection.close()
+
+
+def test_headers_of_one_name_are_one_list(admin: Api) -> None:
+    """What may be a list is read as one, what may not is refused rather than picked from (RFC 9110, 5.3)."""
+
+    def status(method: str, *headers: tuple[str, str]) -> int:
+        body = b"{}" if method == "PUT" else None
+        return admin.request(method, "/v3alpha/users/none", content=body, headers=list(headers)).status_code
+
+    accept = ("Accept", "text/html"), ("Accept", "application/json")
+    assert status("GET", *accept) == 404
+    assert status("GET", accept[0], accept[0]) == 406
+    assert status("PUT", *JSON.items(), *JSON.items()) == 415
+    assert status("PUT", *JSON.items(), ("If-Match", '"1"'), ("If-Match", '"2"')) == 400
+
+
+def test_options_names_the_methods_of_the_path(admin: Api) -> None:
+    """As the refusal of another method does."""
+    answer = admin.options("/v3alpha/users/1")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert answer.headers["allow"] == "DELETE, GET, OPTIONS, PATCH, PUT"
+
+
 def test_unknown_and_repeated_query_parameters_are_refused(tenant: Tenant) -> None:
     """A typo in ``validateOnly`` must not turn a rehearsal into the real thing."""
     path = f"/v3alpha/users/{tenant.user()}"

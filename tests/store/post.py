@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from schema_user.app import relaying
 from schema_user.delivery.worker import Rhythm, Worker
 from schema_user.domain.code import Code
@@ -69,7 +71,7 @@ async def person(wiring: Wiring, email: str = EMAIL, **changes: Any) -> User:
     now = wiring.now()
     address = Address(email, codes=(Code(b"digest", now, now + timedelta(hours=1)),))
     user = User(wiring.new_id(), "default", "human", 1, {}, now, now, contact=Contact(email=address))
-    user = replace(user, messages=(replace(code_message(wiring, user), **changes),))
+    user = structs.replace(user, messages=(structs.replace(code_message(wiring, user), **changes),))
     assert await wiring.users.insert(user)
     return user
 

@@ -21,8 +21,8 @@ async def test_the_verbs_do_what_they_say(database: Database) -> None:
     assert await things.update({"_id": 1}, {"$set": {"n": 5}}) is True
     assert await things.update({"_id": 9}, {"$set": {"n": 5}}) is False
     assert await things.update_all({}, {"$inc": {"n": 1}}) == 3
-    assert await things.take({"n": {"$gt": 1}}, {"$set": {"t": 1}}, [("n", 1)]) == {"_id": 2, "n": 3, "t": 1}
-    assert await things.take({"n": 99}, {"$set": {"t": 1}}, [("n", 1)]) is None
+    assert await things.take({"n": {"$lt": 4}, "_id": {"$gt": 0}}, {"$set": {"t": 1}}) == {"_id": 2, "n": 3, "t": 1}
+    assert await things.take({"n": 99}, {"$set": {"t": 1}}) is None
     assert await things.count({}) == 3
     assert await things.count({}, limit=2) == 2
     assert await things.aggregate([{"$match": {"_id": 0}}]) == [{"_id": 0, "n": 1}]

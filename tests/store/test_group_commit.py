@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
 from pymongo.errors import OperationFailure
 
 from schema_user.domain.keyring import Keyring
@@ -91,7 +92,7 @@ def user(user_id: str = "u", **changes: Any) -> User:
 
 def counted(before: User, count: int | None = None) -> User:
     """Count one further."""
-    after = advanced(before, replace(before, data={"count": count or before.data["count"] + 1}), NOW)
+    after = advanced(before, structs.replace(before, data={"count": count or before.data["count"] + 1}), NOW)
     assert after is not None
     return after
 

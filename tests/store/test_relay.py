@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
 
 from schema_user.app import relaying
 from schema_user.domain.code import Code
@@ -39,7 +40,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def user(user_id: str = "u", **changed: Any) -> User:
     """Make a user."""
-    return replace(User(user_id, "o", "s", 1, {"count": 0}, NOW, NOW), **changed)
+    return structs.replace(User(user_id, "o", "s", 1, {"count": 0}, NOW, NOW), **changed)
 
 
 def now() -> datetime:
@@ -52,7 +53,7 @@ async def changed(store: UserStore, origin: Origin = ORIGIN, user_id: str = "u",
     """Change a user, and give it as it was and as it is."""
     before = await store.find(user_id)
     assert before is not None
-    after = advanced(before, replace(before, **values), now())
+    after = advanced(before, structs.replace(before, **values), now())
     assert after is not None
     assert await store.replace(before, after, origin)
     return before, after
@@ -236,7 +237,7 @@ async def test_what_waits_always_has_a_date(database: Database) -> None:
     assert before is not None
     await relay.flush()
     assert relay.copied("u", [each.record_id for each in before.pending])
-    after = advanced(before, replace(before, username="x"), now())
+    after = advanced(before, structs.replace(before, username="x"), now())
     assert after is not None
     submit = store._updates.do
 
@@ -317,7 +318,7 @@ async def test_many_writers_in_two_processes_at_once(database: Database) -> None
         while True:
             before = await store.find("u")
             assert before is not None
-            after = advanced(before, replace(before, data={"count": before.data["count"] + 1}), now())
+            after = advanced(before, structs.replace(before, data={"count": before.data["count"] + 1}), now())
             assert after is not None
             if await store.replace(before, after):
                 return

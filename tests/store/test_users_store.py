@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from schema_user.domain.code import Code
 from schema_user.domain.contact import Address, Channel, Contact
 from schema_user.domain.keyring import Keyring
@@ -42,12 +44,12 @@ def message(number: int, **changes: Any) -> Message:
     made = Message(
         f"u:{number}", VERIFY, Channel.EMAIL, "u", "o", "a@example.com", NOW, code="SECRET", code_digest=b"d"
     )
-    return replace(made, **changes)
+    return structs.replace(made, **changes)
 
 
 def next_of(before: User, **changes: Any) -> User:
     """Advance a user by a change."""
-    after = advanced(before, replace(before, **changes), NOW)
+    after = advanced(before, structs.replace(before, **changes), NOW)
     assert after is not None
     return after
 
@@ -58,6 +60,13 @@ async def copied(database: Database, stored: dict[str, Any]) -> None:
         await database.collection(each["to"]).insert(each["record"])
 
 
+def told(user: User | None) -> dict[str, Any]:
+    """What a user is, without what the store adds."""
+    assert user is not None
+    added = ("messages", "pending", "pending_since", "key", "chain")
+    return {name: value for name, value in structs.asdict(user).items() if name not in added}
+
+
 async def test_a_user_is_read_back_as_it_was_written(database: Database) -> None:
     """Every field, and the order of keys in data."""
     store = UserStore(database, KEYRING)
@@ -66,9 +75,9 @@ async def test_a_user_is_read_back_as_it_was_written(database: Database) -> None
         contact=Contact(address, Address("+41791234567", is_verified=True)), username="Minnie", username_claim=b"n"
     )
     assert await store.insert(whole)
-    assert await store.find("u") == whole
+    assert told(await store.find("u")) == told(whole)
     found = await store.read("u")
-    assert found == whole
+    assert told(found) == told(whole)
     assert found is not None
     assert list(found.data) == ["z", "a"]
     assert not await store.insert(user())
@@ -82,10 +91,10 @@ async def test_only_the_version_that_was_read_can_be_replaced(database: Database
     first, second = next_of(before, username="one"), next_of(before, data={"b": 1})
     assert await store.replace(before, first)
     assert not await store.replace(before, second)
-    assert await store.find("u") == first
+    assert told(await store.find("u")) == told(first)
     removed = next_of(first, username=None)
     assert await store.replace(first, removed)
-    assert await store.find("u") == removed
+    assert told(await store.find("u")) == told(removed)
 
 
 async def test_an_erased_user_is_gone_but_its_id_is_not_free(database: Database) -> None:
@@ -114,7 +123,7 @@ async def test_messages_move_to_the_outbox_once(database: Database) -> None:
     assert stored is not None
     assert "SECRET" not in str(stored)
     await copied(database, stored)
-    after = next_of(replace(before, messages=()), messages=(message(2),), username="x")
+    after = next_of(structs.replace(before, messages=()), messages=(message(2),), username="x")
     assert await users.replace(before, after)
     assert await relay.sweep() == 1
     assert await relay.sweep() == 0

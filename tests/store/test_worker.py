@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
 
 from schema_user.app import relaying
 from schema_user.delivery.email import SmtpTransport
@@ -52,18 +53,20 @@ async def change(wiring: Wiring, user: User, after: User) -> None:
     """Store another state of a user."""
     before = await wiring.users.find(user.user_id)
     assert before
-    assert await wiring.users.replace(before, replace(after, version=before.version + 1))
+    assert await wiring.users.replace(before, structs.replace(after, version=before.version + 1))
 
 
 @pytest.mark.parametrize(
     "after",
     [
-        lambda user: replace(user, locked=True),
-        lambda user: replace(user, active=False),
-        lambda user: replace(user, contact=Contact()),
-        lambda user: replace(user, contact=Contact(email=replace(user.contact.email, value="other@example.com"))),
-        lambda user: replace(user, contact=Contact(email=replace(user.contact.email, codes=()))),
-        lambda user: replace(user, contact=Contact(email=Address(EMAIL, is_verified=True))),
+        lambda user: structs.replace(user, locked=True),
+        lambda user: structs.replace(user, active=False),
+        lambda user: structs.replace(user, contact=Contact()),
+        lambda user: structs.replace(
+            user, contact=Contact(email=replace(user.contact.email, value="other@example.com"))
+        ),
+        lambda user: structs.replace(user, contact=Contact(email=replace(user.contact.email, codes=()))),
+        lambda user: structs.replace(user, contact=Contact(email=Address(EMAIL, is_verified=True))),
     ],
     ids=["locked", "inactive", "removed", "replaced", "another code", "verified"],
 )
@@ -71,7 +74,7 @@ async def test_a_dead_code_is_not_sent(rooms: Rooms, after: Callable[[User], Use
     """What nobody could use any more is dropped and emptied."""
     user = await person(rooms.wiring)
     await rooms.wiring.relay.sweep()
-    await change(rooms.wiring, user, after(replace(user, messages=())))
+    await change(rooms.wiring, user, after(structs.replace(user, messages=())))
     post = Post()
     async with working(rooms.wiring, post):
         [record] = await until(rooms, "dropped")

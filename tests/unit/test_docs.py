@@ -35,7 +35,14 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src/schema_user"
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-PAGES = ("README.md", "docs/architecture.md", "docs/operations.md", "CONTRIBUTING.md", "CHANGELOG.md")
+PAGES = (
+    "README.md",
+    "docs/architecture.md",
+    "docs/operations.md",
+    "docs/scaling.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+)
 CODE = re.compile(r"`([^`\n]+)`")
 FILE = re.compile(r"[\w.-]+(?:/[\w.-]+)*\.(?:py|md|toml|json|yml|txt)|[\w.-]+(?:/[\w.-]+)*/")
 FUNCTION = re.compile(r"(?:(\w+)\.)?(\w+)\(\)")

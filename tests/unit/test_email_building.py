@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.policy import default
@@ -16,6 +15,7 @@ from aiosmtplib.errors import (
     SMTPSenderRefused,
     SMTPServerDisconnected,
 )
+from msgspec.structs import replace
 
 from schema_user.delivery.email import MailWriter, host_literal, parse_sender, parse_smtp_url, undelivered
 from schema_user.delivery.texts import Texts, pick_language, spoken

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from schema_user.domain.contact import Address, Contact
 from schema_user.domain.document import same
@@ -20,7 +20,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 def user(**values: Any) -> User:
     """Make a user."""
     made = User("u", "o", "s", 1, {}, NOW, NOW)
-    return replace(made, **values)
+    return structs.replace(made, **values)
 
 
 def of_data(old: Any, new: Any) -> list[dict[str, Any]]:

@@ -18,7 +18,6 @@ from litestar.handlers import HTTPRouteHandler
 from schema_user.api.body import decode
 from schema_user.api.door import announces_body
 from schema_user.api.reply import PRIVATE, Reply, fault_reply, json_reply
-from schema_user.commands.repetition import let_go
 from schema_user.domain.repetition import KEY_MAX_CHARACTERS, once
 from schema_user.errors import Fault, Malformed, NotAcceptable, TooLarge, Violation, WrongMediaType
 
@@ -231,14 +230,9 @@ async def _perform(
         call.caller = await rooms.gatekeeper.acting(call.caller, acting)
     if described.body is None:
         return _reply(scope, described, await handler(call))
-    if not described.keyed or _KEY not in headers or call.validate_only:
-        return _reply(scope, described, await handler(call, taken))
-    call.once = _once(scope, call, raw)
-    try:
-        return _reply(scope, described, await handler(call, taken))
-    except Fault as fault:
-        await let_go(wiring, call.once, fault)
-        raise
+    if described.keyed and _KEY in headers and not call.validate_only:
+        call.once = _once(scope, call, raw)
+    return _reply(scope, described, await handler(call, taken))
 
 
 def _once(scope: Scope, call: Call, body: bytes) -> Once:
@@ -341,6 +335,8 @@ def too_large(limit: int) -> TooLarge:
 
 def require_json(media_type: str | None) -> None:
     """Raise WrongMediaType unless the Content-Type is JSON in UTF-8."""
+    if media_type == JSON:
+        return
     parts = [part.strip().lower() for part in (media_type or "").split(";")]
     charsets = [part.partition("=")[2].strip('"') for part in parts[1:] if part.startswith("charset=")]
     if parts[0] != JSON or any(charset not in {"utf-8", "utf8"} for charset in charsets):

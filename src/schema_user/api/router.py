@@ -6,7 +6,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from litestar import Litestar, Request, Response
+from litestar.enums import HttpMethod, MediaType
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.handlers import HTTPRouteHandler
 
 from schema_user.api import docs, health, ui
 from schema_user.api.door import log_unexpected
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from litestar.datastructures import State
-    from litestar.handlers import HTTPRouteHandler
 
 ROUTES: list[HTTPRouteHandler] = [
     *users.ROUTES,
@@ -63,6 +64,22 @@ def _fault(request: Request[Any, Any, Any], error: Exception) -> Fault | None:
     return None
 
 
+def _options() -> list[HTTPRouteHandler]:
+    """Answer OPTIONS with all methods of a path; Litestar's own answer knows those of the path's first route only."""
+    methods: dict[str, set[str]] = {}
+    for route in ROUTES:
+        for path in route.paths:
+            methods.setdefault(path, {"OPTIONS"}).update(map(str, route.http_methods))
+
+    def at(path: str, allow: str) -> HTTPRouteHandler:
+        async def options() -> Response[None]:
+            return Response(None, status_code=204, headers={"Allow": allow}, media_type=MediaType.TEXT)
+
+        return HTTPRouteHandler(path, http_method=HttpMethod.OPTIONS, status_code=204)(options)
+
+    return [at(path, ", ".join(sorted(found))) for path, found in methods.items()]
+
+
 def make_router(state: State, lifespan: Callable[[Litestar], contextlib.AbstractAsyncContextManager[None]]) -> Litestar:
     """Make the application.
 
@@ -70,7 +87,7 @@ def make_router(state: State, lifespan: Callable[[Litestar], contextlib.Abstract
     while the application runs.
     """
     return Litestar(
-        route_handlers=ROUTES,
+        route_handlers=[*_options(), *ROUTES],
         state=state,
         lifespan=[lifespan],
         openapi_config=None,

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from schema_user.commands.repetition import before_writing, keep, live
+import msgspec
+from msgspec.structs import replace
+
+from schema_user.commands.repetition import before_writing, live
 from schema_user.domain.access import reached_user
+from schema_user.domain.contact import Channel
 from schema_user.domain.history import Origin
 from schema_user.domain.repetition import Answered
 from schema_user.domain.search import fold
-from schema_user.domain.user import advanced
-from schema_user.errors import Aborted, Conflict, StaleSequence, Unmet, Violation
+from schema_user.domain.user import User, advanced
+from schema_user.errors import Aborted, Conflict, Fault, StaleSequence, Unmet, Violation
 from schema_user.store.claims import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from schema_user.domain.caller import Caller
-    from schema_user.domain.contact import Channel
     from schema_user.domain.repetition import Known, Once
-    from schema_user.domain.user import User
-    from schema_user.errors import Fault
     from schema_user.wiring import Wiring
 
 _TRIES: Final = 48
@@ -56,8 +58,7 @@ def origin_of(caller: Caller, request_id: str) -> Origin:
     return Origin(caller.token_id, caller.user_id, request_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """What a user shall become, and the codes that go back to the caller.
 
     With a ``refusal`` the user is stored all the same, as when an attempt is counted. ``replayed``: the answer of
@@ -65,7 +66,7 @@ class Decision:
     """
 
     user: User
-    codes: Mapping[Channel, str] = field(default_factory=dict)
+    codes: Mapping[Channel, str] = msgspec.field(default_factory=dict)
     refusal: Fault | None = None
     replayed: bool = False
 
@@ -129,8 +130,11 @@ async def _change(
         await require_active_organization(wiring, before.organization_id)
         decision = await decide(before)
         after = advanced(before, decision.user, wiring.now())
+        if after is None and target.once is not None and decision.refusal is None:
+            # The answer must be tied to what it speaks of: a twin may read what somebody else writes next.
+            after = replace(before, version=before.version + 1)
         if after is None:
-            return await _unchanged(wiring, before, decision, target)
+            return await _unchanged(wiring, before, decision)
         if await _commit(wiring, before, after, decision, target):
             if decision.refusal is not None:
                 raise decision.refusal
@@ -167,12 +171,11 @@ def answer_of(once: Once | None, after: User, decision: Decision) -> Answered | 
     return Answered(once, after.sequence, after.changed_at, codes=given)
 
 
-async def _unchanged(wiring: Wiring, before: User, decision: Decision, target: Target) -> Decision:
+async def _unchanged(wiring: Wiring, before: User, decision: Decision) -> Decision:
     """Answer that there is nothing to write, as soon as no failover can take back what that rests on."""
     await wiring.users.settled(before)
     if decision.refusal is not None:
         raise decision.refusal
-    await keep(wiring, answer_of(target.once, before, decision))
     return replace(decision, user=before)
 
 

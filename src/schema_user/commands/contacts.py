@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
+
+from msgspec.structs import replace
 
 from schema_user.commands.change import Decision, Target, change_user
 from schema_user.domain import code as codes
@@ -25,7 +27,7 @@ from schema_user.domain.contact import (
     place,
     verify,
 )
-from schema_user.domain.message import ADDRESS_CHANGED, VERIFY, Message, fill, template_problem
+from schema_user.domain.message import ADDRESS_CHANGED, VERIFY, Message, fill, make_message_id, template_problem
 from schema_user.domain.permission import Permission
 from schema_user.domain.user import binding, preferred_language
 from schema_user.errors import Exhausted, Fault, Malformed, Unmet, Violation
@@ -248,7 +250,7 @@ def issue_code(
 
 def _message(wiring: Wiring, user: User, kind: str, channel: Channel, recipient: str) -> Message:
     return Message(
-        message_id=f"{user.user_id}:{wiring.random_bits(96):024x}",
+        message_id=make_message_id(user.user_id, wiring.random_bits(96)),
         kind=kind,
         channel=channel,
         user_id=user.user_id,

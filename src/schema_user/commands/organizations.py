@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from schema_user.commands.change import expect_sequence
-from schema_user.commands.repetition import before_writing, begin_making, keep
+from schema_user.commands.repetition import before_writing, begin_making, keep, numbered
 from schema_user.domain.access import reached_organization, require
 from schema_user.domain.identifier import CLIENT_ID_RULE, is_client_id
 from schema_user.domain.organization import Organization, OrganizationSettings
@@ -143,13 +143,10 @@ async def _change(
             if earlier is not None:
                 return earlier
         expect_sequence(target.expected_sequence, before.sequence)
-        after = decide(before)
-        if after == before:
+        after = numbered(before, decide(before), wiring.now(), keyed=target.once is not None)
+        if after is None:
             await wiring.organizations.settled(before)
-            await keep(wiring, _answer_of(target.once, before))
             return SavedOrganization(before)
-        now = max(wiring.now(), before.changed_at)
-        after = replace(after, sequence=before.sequence + 1, version=before.version + 1, changed_at=now)
         answered = _answer_of(target.once, after)
         if target.validate_only or await wiring.organizations.replace(before, after, answered):
             await keep(wiring, answered)

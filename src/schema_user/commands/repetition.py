@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
 from schema_user.domain import code as codes
 from schema_user.domain.contact import Channel
 from schema_user.domain.user import binding
-from schema_user.errors import Aborted, Conflict, StaleSequence, Unavailable
+from schema_user.errors import Conflict, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import datetime
 
+    from schema_user.domain.organization import Organization
     from schema_user.domain.repetition import Answered, Known, Once
+    from schema_user.domain.schema import UserSchema
     from schema_user.domain.user import User
-    from schema_user.errors import Fault
     from schema_user.wiring import Wiring
 
 log = logging.getLogger(__name__)
 
-_LOOKS: Final = 10
-_PAUSE: Final = 0.05
+_R = TypeVar("_R", "UserSchema", "Organization")
 
 
 async def before_writing(
@@ -76,14 +78,16 @@ async def keep(wiring: Wiring, answered: Answered | None) -> None:
             log.warning("an answer is not in its record yet: %s", error)
 
 
-async def let_go(wiring: Wiring, once: Once, fault: Fault) -> None:
-    """Free the key of a request that was refused; of one whose outcome is open it stays taken."""
-    if isinstance(fault, Unavailable) or (isinstance(fault, Aborted) and not isinstance(fault, StaleSequence)):
-        return
-    try:
-        await wiring.requests.forget(once)
-    except Unavailable as error:
-        log.warning("a refused request keeps its key: %s", error)
+def numbered(before: _R, after: _R, now: datetime, *, keyed: bool) -> _R | None:
+    """Number a change of a schema or an organization; None: nothing to write.
+
+    Under a key there always is: the answer is tied to what it speaks of, as a twin may read what somebody else writes
+    next.
+    """
+    if after != before:
+        at = max(now, before.changed_at)
+        return replace(after, sequence=before.sequence + 1, version=before.version + 1, changed_at=at)
+    return replace(before, version=before.version + 1) if keyed else None
 
 
 def live(wiring: Wiring, user: User, answered: Answered) -> dict[Channel, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from schema_user.commands.change import expect_sequence, require_active_organization
-from schema_user.commands.repetition import before_writing, begin_making, keep
+from schema_user.commands.repetition import before_writing, begin_making, keep, numbered
 from schema_user.domain.access import reached_organization, reached_schema, require
 from schema_user.domain.document import same
 from schema_user.domain.permission import Permission
@@ -196,13 +196,10 @@ async def _change(
             if earlier is not None:
                 return earlier
         await _require_ready(wiring, target, before)
-        after = await decide(before)
-        if after == before:
+        after = numbered(before, await decide(before), wiring.now(), keyed=target.once is not None)
+        if after is None:
             await wiring.schemas.settled(before)
-            await keep(wiring, _answer_of(target.once, before))
             return Saved(before)
-        now = max(wiring.now(), before.changed_at)
-        after = replace(after, sequence=before.sequence + 1, version=before.version + 1, changed_at=now)
         renamed = after.type != before.type
         if renamed:
             after = await _claim_type(wiring, after, target.once)

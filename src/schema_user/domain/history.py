@@ -67,8 +67,8 @@ def changes(before: User | None, after: User) -> list[Change]:
     if after.deleted:
         # A deletion leaves no values behind, and what it removed is told by the entries before it.
         return []
-    old, new = snapshot(before), snapshot(after)
     found: list[Change] = []
+    old, new = snapshot(before), snapshot(after)
     _compare("", old, new, found)
     if len(found) > MOST_CHANGES:
         return [{"pointer": "", "old": old, "new": new}]
@@ -76,25 +76,26 @@ def changes(before: User | None, after: User) -> list[Change]:
 
 
 def _compare(path: str, old: Any, new: Any, found: list[Change]) -> None:
-    if old is new or same(old, new):
+    if old is new:
         return
     if isinstance(old, dict) and isinstance(new, dict):
         for key, value in old.items():
-            at = f"{path}/{_token(key)}"
-            if key in new:
-                _compare(at, value, new[key], found)
-            else:
-                found.append({"pointer": at, "old": value})
-        found.extend({"pointer": f"{path}/{_token(key)}", "new": new[key]} for key in new if key not in old)
+            if key not in new:
+                found.append({"pointer": f"{path}/{_token(key)}", "old": value})
+            elif value is not (other := new[key]):
+                _compare(f"{path}/{_token(key)}", value, other, found)
+        if new.keys() != old.keys():
+            found.extend({"pointer": f"{path}/{_token(key)}", "new": new[key]} for key in new if key not in old)
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for index, value in enumerate(old):
-            _compare(f"{path}/{index}", value, new[index], found)
-    else:
+        if not same(old, new):
+            for index, value in enumerate(old):
+                _compare(f"{path}/{index}", value, new[index], found)
+    elif not same(old, new):
         found.append({"pointer": path, "old": old, "new": new})
 
 
 def _token(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")
+    return key.replace("~", "~0").replace("/", "~1") if "~" in key or "/" in key else key
 
 
 def link(previous: bytes, facts: Sequence[str | int | datetime], sealed: bytes) -> bytes:
@@ -102,9 +103,9 @@ def link(previous: bytes, facts: Sequence[str | int | datetime], sealed: bytes) 
 
     It does not need the values, so the chain can be checked after they were erased.
     """
-    chain = hashlib.sha256(previous)
+    parts = [previous]
     for fact in facts:
         encoded = str(fact).encode()
-        chain.update(len(encoded).to_bytes(4, "big") + encoded)
-    chain.update(hashlib.sha256(sealed).digest())
-    return chain.digest()
+        parts += (len(encoded).to_bytes(4, "big"), encoded)
+    parts.append(hashlib.sha256(sealed).digest())
+    return hashlib.sha256(b"".join(parts)).digest()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
+import msgspec
+
+from schema_user.domain.contact import Channel
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
 
-    from schema_user.domain.contact import Channel
 
 VERIFY: Final = "verify"
 ADDRESS_CHANGED: Final = "address_changed"
@@ -21,8 +23,7 @@ _PLACEHOLDER: Final = re.compile(r"\{\{\.(UserID|OrgID|Code)\}\}")
 _BAD_CHARACTER: Final = re.compile(r"[\s\\\x00-\x1f\x7f]")
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """A message that waits to be sent; everything that tells whom or what is sealed before it is stored.
 
     ``message_id`` is made from the write that caused it, so that a repeated relay finds the same message again.
@@ -43,6 +44,16 @@ class Message:
     expires_at: datetime | None = None
     url: str | None = None
     other: str | None = None
+
+
+def make_message_id(user_id: str, bits: int) -> str:
+    """Make an id of 96 random bits; it names the user, by whom messages are kept together."""
+    return f"{user_id}:{bits:024x}"
+
+
+def user_of(message_id: str) -> str:
+    """Give the user of a message."""
+    return message_id.rpartition(":")[0]
 
 
 def template_problem(template: str, allowed_hosts: Iterable[str] | None) -> str | None:

@@ -199,11 +199,11 @@ class Collection:
         with _translated():
             return int((await self._raw.update_many(where, change)).matched_count)
 
-    async def take(self, where: Document, change: Document, sort: Sequence[tuple[str, int]]) -> Document | None:
-        """Change the first document that matches and give it as it is afterwards."""
+    async def take(self, where: Document, change: Document) -> Document | None:
+        """Change a document that matches and give it as it is afterwards."""
         with _translated():
             found: Document | None = await self._raw.find_one_and_update(
-                where, change, sort=list(sort), return_document=ReturnDocument.AFTER
+                where, change, return_document=ReturnDocument.AFTER
             )
             return found
 

@@ -7,6 +7,7 @@ until the user's document no longer names the message, so that a relay that come
 
 from __future__ import annotations
 
+import random
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _KEPT_TTL: Final = timedelta(days=30)
 """How long the emptied record of a message stays for support."""
+
+_LOOKED_AT: Final = 16
+"""Due messages that a worker picks one of; others look at the same ones."""
 
 
 class _Secret(msgspec.Struct, omit_defaults=True):
@@ -71,6 +75,10 @@ def message_record(message: Message, keyring: Keyring) -> Document:
     }
 
 
+def _leased(record: Document) -> Document:
+    return {name: record[name] for name in ("_id", "user_id", "leased_by", "tries")}
+
+
 class OutboxStore:
     """The collection ``outbox``."""
 
@@ -96,12 +104,18 @@ class OutboxStore:
 
         The record comes with the message it holds, or with None if no key that is set opens it.
         """
-        record = await self._outbox.take(
-            {"state": "pending", "channel": {"$in": [channel.value for channel in channels]}, "next_at": {"$lte": now}},
-            {"$set": {"next_at": now + lease, "leased_by": worker}, "$inc": {"tries": 1}},
-            [("next_at", 1)],
-        )
-        return None if record is None else (record, self._open(record))
+        due = {"state": "pending", "channel": {"$in": [each.value for each in channels]}, "next_at": {"$lte": now}}
+        lead = {"$set": {"next_at": now + lease, "leased_by": worker}, "$inc": {"tries": 1}}
+        while seen := await self._outbox.find(
+            due, {"user_id": 1, "next_at": 1}, sort=[("next_at", 1)], limit=_LOOKED_AT
+        ):
+            # Taken by name: a router sends such a write to one shard only.
+            random.shuffle(seen)
+            for each in seen:
+                record = await self._outbox.take({**each, "state": "pending"}, lead)
+                if record is not None:
+                    return record, self._open(record)
+        return None
 
     def _open(self, record: Document) -> Message | None:
         try:
@@ -128,7 +142,7 @@ class OutboxStore:
     async def settle(self, record: Document, state: str, now: datetime) -> None:
         """End a leased message as ``sent`` or ``dropped``, and erase what was sealed."""
         await self._outbox.update(
-            {"_id": record["_id"], "leased_by": record["leased_by"], "tries": record["tries"]},
+            _leased(record),
             {"$set": {"state": state, "done_at": now}, "$unset": {"sealed": "", "leased_by": "", "last_error": ""}},
         )
 
@@ -137,7 +151,7 @@ class OutboxStore:
         change: dict[str, Any] = {"last_error": error}
         change |= {"state": "parked"} if until is None else {"next_at": until}
         await self._outbox.update(
-            {"_id": record["_id"], "leased_by": record["leased_by"], "tries": record["tries"]},
+            _leased(record),
             {"$set": change, "$unset": {"leased_by": ""}},
         )
 

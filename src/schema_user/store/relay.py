@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from schema_user.domain.message import user_of
 from schema_user.errors import Unavailable
 from schema_user.store.connection import DuplicateKey, raw
 from schema_user.store.requests import REQUESTS, answering
@@ -258,8 +259,12 @@ class Relay:
 
     async def _release(self, messages: Sequence[str]) -> None:
         """Let the emptied records of messages go in time: no user's document names them any more."""
-        if messages:
-            await self._collections[OUTBOX].update_all({"_id": {"$in": messages}}, {"$set": {"relayed": True}})
+        statements = [
+            raw({"q": {"_id": each, "user_id": user_of(each)}, "u": {"$set": {"relayed": True}}, "multi": False})
+            for each in messages
+        ]
+        for start in range(0, len(statements), _USERS):
+            await self._collections[OUTBOX].write_all("update", statements[start : start + _USERS], durable=False)
 
     async def sweep(self, age: timedelta = timedelta(0), limit: int = 100) -> int:
         """Move what has waited in users' documents for longer than ``age``; how many users had some."""

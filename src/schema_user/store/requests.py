@@ -144,7 +144,7 @@ class RequestStore:
             return None
         known = await self.find(once, key)
         if known is None:
-            # It expired between the two calls, or was let go by a twin that was refused.
+            # It expired between the two calls, or a failover took it back.
             raise Aborted("REQUEST_UNDECIDED", "the same request is being answered just now", retry_after=1)
         return known
 
@@ -180,7 +180,3 @@ class RequestStore:
         for error in written.errors.values():
             if not isinstance(error, DuplicateKey):
                 raise error
-
-    async def forget(self, once: Once) -> None:
-        """Let a request go that was refused, so that its key can be used for another try."""
-        await self._requests.delete({"_id": once.record_id, "digest": once.digest, "answer": {"$exists": False}})

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import replace
 
 from schema_user.domain.code import Code
 from schema_user.domain.contact import Address, Channel, Contact
@@ -21,7 +23,7 @@ from schema_user.store.requests import REQUESTS, RequestStore, answer_record, kn
 from schema_user.store.search import SearchStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bson.raw_bson import RawBSONDocument
 
@@ -94,31 +96,33 @@ def _address(document: Document | None) -> Address | None:
     )
 
 
+_FIELDS: Final[dict[str, Callable[[User], Any]]] = {
+    "_id": attrgetter("user_id"),
+    "organization_id": attrgetter("organization_id"),
+    "schema_id": attrgetter("schema_id"),
+    "revision": attrgetter("revision"),
+    "data": attrgetter("data"),
+    "created_at": attrgetter("created_at"),
+    "changed_at": attrgetter("changed_at"),
+    "sequence": attrgetter("sequence"),
+    "version": attrgetter("version"),
+    "active": attrgetter("active"),
+    "locked": attrgetter("locked"),
+    "deleted": attrgetter("deleted"),
+    "state": attrgetter("state.value"),
+    "email": lambda user: _address_document(user.contact.email),
+    "phone": lambda user: _address_document(user.contact.phone),
+    "username": attrgetter("username"),
+    "username_folded": lambda user: None if user.username is None else fold(user.username),
+    "username_claim": attrgetter("username_claim"),
+    "key": lambda user: user.key or None,
+    "chain": lambda user: user.chain or None,
+}
+
+
 def to_document(user: User) -> Document:
     """Write a user down as a document; fields without a value are absent."""
-    document: Document = {
-        "_id": user.user_id,
-        "organization_id": user.organization_id,
-        "schema_id": user.schema_id,
-        "revision": user.revision,
-        "data": user.data,
-        "created_at": user.created_at,
-        "changed_at": user.changed_at,
-        "sequence": user.sequence,
-        "version": user.version,
-        "active": user.active,
-        "locked": user.locked,
-        "deleted": user.deleted,
-        "state": user.state.value,
-        "email": _address_document(user.contact.email),
-        "phone": _address_document(user.contact.phone),
-        "username": user.username,
-        "username_folded": None if user.username is None else fold(user.username),
-        "username_claim": user.username_claim,
-        "key": user.key or None,
-        "chain": user.chain or None,
-    }
-    return {name: value for name, value in document.items() if value is not None}
+    return {name: value for name, read in _FIELDS.items() if (value := read(user)) is not None}
 
 
 def from_document(document: Document) -> User:
@@ -148,11 +152,16 @@ def from_document(document: Document) -> User:
 
 def _difference(before: User, after: User) -> Document:
     """Give the update that turns one document into the other, and touches nothing that stays the same."""
-    old, new = to_document(before), to_document(after)
-    if after.data is before.data:
-        old.pop("data"), new.pop("data")
-    put = {name: value for name, value in new.items() if name not in old or old[name] != value or name == "data"}
-    gone = dict.fromkeys(old.keys() - new.keys(), "")
+    put: Document = {}
+    gone: Document = {}
+    for name, read in _FIELDS.items():
+        old, new = read(before), read(after)
+        if new is old:
+            continue
+        if new is None:
+            gone[name] = ""
+        elif name == "data" or new != old:
+            put[name] = new
     return {"$set": put} | ({"$unset": gone} if gone else {})
 
 

@@ -13,7 +13,7 @@ from schema_user.domain.contact import Address, Channel, Contact
 from schema_user.domain.keyring import Keyring
 from schema_user.domain.message import VERIFY, Message
 from schema_user.domain.user import User, advanced, erased
-from schema_user.store.claims import ORPHAN_AGE, ClaimStore, Place
+from schema_user.store.claims import ORPHAN_AGE, OWN_ORPHAN_AGE, ClaimStore, Place
 from schema_user.store.outbox import OutboxStore
 from schema_user.store.relay import Relay
 from schema_user.store.users import MAX_PENDING, UserStore
@@ -184,13 +184,15 @@ async def test_a_user_holds_a_bounded_number_of_records(database: Database) -> N
 
 
 async def test_a_claim_is_held_by_one_until_it_is_released(database: Database) -> None:
-    """An old nonce releases nothing; the same value elsewhere is another claim."""
+    """Also against other requests of its own holder; an old nonce releases nothing, another place is another claim."""
     claims = ClaimStore(database, b"key")
     place = Place("username", "o", "minnie")
     assert await claims.take(place, "u", b"1", NOW)
     assert not await claims.take(place, "v", b"2", NOW)
     assert await claims.take(replace(place, scope="p"), "v", b"2", NOW)
-    assert await claims.take(place, "u", b"3", NOW)
+    assert await claims.take(place, "u", b"1", NOW)
+    assert not await claims.take(place, "u", b"3", NOW)
+    assert await claims.take(place, "u", b"3", NOW + OWN_ORPHAN_AGE + timedelta(seconds=1))
     await claims.release(place, b"1")
     assert not await claims.take(place, "v", b"4", NOW)
     await claims.release(place, b"3")
@@ -206,6 +208,7 @@ async def test_an_orphaned_claim_is_free_again_a_confirmed_one_never(database: D
     assert not await claims.take(place, "v", b"2", NOW + ORPHAN_AGE)
     await users.insert(user(username="minnie", username_claim=b"1"))
     assert not await claims.take(place, "v", b"2", later)
+    assert not await claims.take(place, "u", b"2", later)
     other = replace(place, value="daisy")
     assert await claims.take(other, "u", b"7", NOW)
     assert await claims.take(other, "v", b"8", later)

@@ -200,6 +200,7 @@ async def claim_username(wiring: Wiring, before: User | None, after: User, once:
 
     Raises:
         Conflict: if another user of the organization has it, in whatever case.
+        Aborted: if another request is giving it to this user just now.
     """
     if after.username is None:
         return after if after.username_claim is None else replace(after, username_claim=None)
@@ -209,6 +210,8 @@ async def claim_username(wiring: Wiring, before: User | None, after: User, once:
     nonce = once.nonce if once else wiring.random_bits(96).to_bytes(12, "big")
     place = Place("username", after.organization_id, folded)
     if not await wiring.claims.take(place, after.user_id, nonce, wiring.now()):
+        if before is not None and await wiring.claims.holder(place) == before.user_id:
+            raise _race_lost()  # against another request that gives the same user the same name
         raise Conflict(
             "USERNAME_TAKEN",
             "the username is taken in this organization",

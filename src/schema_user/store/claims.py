@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 ORPHAN_AGE: Final = timedelta(minutes=10)
 """An unconfirmed claim older than this belongs to nobody: every write that could confirm it timed out long before."""
 
+OWN_ORPHAN_AGE: Final = timedelta(seconds=30)
+"""The same for a claim of the one who asks again: longer than a request of it can still be under way."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -50,13 +53,18 @@ class ClaimStore:
         return mac.digest()
 
     async def take(self, place: Place, holder: str, nonce: bytes, now: datetime) -> bool:
-        """Claim a value for a holder; False if another one has it."""
+        """Claim a value for a holder; False if another one has it, or another request of the same one.
+
+        A request that comes again with its own nonce keeps what it has.
+        """
         claim_id = self._id(place)
         claim = {"holder": holder, "nonce": nonce, "claimed_at": now}
         try:
             await self._claims.insert({"_id": claim_id, **claim})
         except DuplicateKey:
             taken = await self._claims.find_one({"_id": claim_id})
+            if taken is not None and taken["holder"] == holder and taken["nonce"] == nonce:
+                return True
             if taken is None or not await self._is_free(place.kind, taken, holder, now):
                 return False
             # Guarded by the old nonce: of several that find the orphan, one gets it.
@@ -64,12 +72,16 @@ class ClaimStore:
         return True
 
     async def _is_free(self, kind: str, claim: Document, holder: str, now: datetime) -> bool:
-        if claim["holder"] == holder:
-            return True
+        age = OWN_ORPHAN_AGE if claim["holder"] == holder else ORPHAN_AGE
         in_use = await self._holders[kind].find_one(
             {"_id": claim["holder"], f"{kind}_claim": claim["nonce"]}, {"_id": 1}
         )
-        return in_use is None and now - claim["claimed_at"] > ORPHAN_AGE
+        return in_use is None and now - claim["claimed_at"] > age
+
+    async def holder(self, place: Place) -> str | None:
+        """Say who has claimed a value."""
+        claim = await self._claims.find_one({"_id": self._id(place)}, {"holder": 1})
+        return None if claim is None else str(claim["holder"])
 
     async def release(self, place: Place, nonce: bytes) -> None:
         """Give a value free, if it is still held under this nonce."""

@@ -193,9 +193,9 @@ async def test_a_claim_is_held_by_one_until_it_is_released(database: Database) -
     assert await claims.take(place, "u", b"1", NOW)
     assert not await claims.take(place, "u", b"3", NOW)
     assert await claims.take(place, "u", b"3", NOW + OWN_ORPHAN_AGE + timedelta(seconds=1))
-    await claims.release(place, b"1")
+    await claims.release(place, "u", b"1")
     assert not await claims.take(place, "v", b"4", NOW)
-    await claims.release(place, b"3")
+    await claims.release(place, "u", b"3")
     assert await claims.take(place, "v", b"5", NOW)
 
 

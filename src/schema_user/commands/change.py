@@ -186,9 +186,7 @@ async def _commit(wiring: Wiring, before: User, after: User, decision: Decision,
         await release_username(wiring, claimed if claimed is not after else None)
         return True
     if not await wiring.users.replace(before, claimed, target.origin, answer_of(target.once, claimed, decision)):
-        # A twin under the same key may have written, with the same claim; the next look at the user will tell.
-        if target.once is None:
-            await release_username(wiring, claimed if claimed is not after else None)
+        await release_username(wiring, claimed if claimed is not after else None)
         return False
     if before.username_claim is not None and before.username_claim != claimed.username_claim:
         await release_username(wiring, before)
@@ -207,7 +205,7 @@ async def claim_username(wiring: Wiring, before: User | None, after: User, once:
     folded = fold(after.username)
     if before is not None and before.username is not None and fold(before.username) == folded:
         return after
-    nonce = once.nonce if once else wiring.random_bits(96).to_bytes(12, "big")
+    nonce = once.nonce(after.version) if once else wiring.random_bits(96).to_bytes(12, "big")
     place = Place("username", after.organization_id, folded)
     if not await wiring.claims.take(place, after.user_id, nonce, wiring.now()):
         if before is not None and await wiring.claims.holder(place) == before.user_id:
@@ -224,4 +222,4 @@ async def release_username(wiring: Wiring, user: User | None) -> None:
     """Give the username of a user free, as when it was claimed for a write that did not happen."""
     if user is not None and user.username is not None and user.username_claim is not None:
         place = Place("username", user.organization_id, fold(user.username))
-        await wiring.claims.release(place, user.username_claim)
+        await wiring.claims.release(place, user.user_id, user.username_claim)

@@ -110,7 +110,7 @@ async def create_organization(
 
 async def _made_before(wiring: Wiring, once: Once, organization_id: str) -> SavedOrganization | None:
     """Give the answer to a creation again, if there was one."""
-    organization = await wiring.organizations.find(organization_id)
+    organization = await wiring.organizations.made(organization_id)
     return None if organization is None else await _earlier(wiring, once, organization, first=False)
 
 

@@ -123,6 +123,7 @@ async def create_schema(
     if not await wiring.schemas.insert(schema, answered):
         made = await _made_before(wiring, once, schema_id) if once else None
         if made is None:
+            await _release_type(wiring, schema)
             raise _race_lost()
         return replace(made, warnings=findings.warnings)
     await keep(wiring, answered)
@@ -131,7 +132,7 @@ async def create_schema(
 
 async def _made_before(wiring: Wiring, once: Once, schema_id: str) -> Saved | None:
     """Give the answer to a creation again, if there was one."""
-    schema = await wiring.schemas.find(schema_id)
+    schema = await wiring.schemas.made(schema_id)
     return None if schema is None else await _earlier(wiring, once, schema, first=False)
 
 
@@ -153,7 +154,7 @@ def _answer_of(once: Once | None, schema: UserSchema) -> Answered | None:
 
 
 async def _claim_type(wiring: Wiring, schema: UserSchema, once: Once | None = None) -> UserSchema:
-    nonce = once.nonce if once else wiring.random_bits(96).to_bytes(12, "big")
+    nonce = once.nonce(schema.version) if once else wiring.random_bits(96).to_bytes(12, "big")
     if not await wiring.claims.take(_place(schema), schema.schema_id, nonce, wiring.now()):
         raise Conflict(
             "SCHEMA_TYPE_TAKEN",
@@ -164,7 +165,7 @@ async def _claim_type(wiring: Wiring, schema: UserSchema, once: Once | None = No
 
 
 async def _release_type(wiring: Wiring, schema: UserSchema) -> None:
-    await wiring.claims.release(_place(schema), schema.type_claim)
+    await wiring.claims.release(_place(schema), schema.schema_id, schema.type_claim)
 
 
 def _place(schema: UserSchema) -> Place:
@@ -205,9 +206,7 @@ async def _change(
             after = await _claim_type(wiring, after, target.once)
         answered = _answer_of(target.once, after)
         won = target.validate_only or await wiring.schemas.replace(before, after, answered)
-        if renamed and (won or target.once is None):
-            # What was claimed for nothing goes (unless a twin under the same key may use it), or, after the rename,
-            # what is no longer used.
+        if renamed:  # what was claimed for nothing goes, or, after the rename, what is no longer used
             await _release_type(wiring, before if won and not target.validate_only else after)
         if won:
             await keep(wiring, answered)

@@ -151,9 +151,12 @@ async def _answered(wiring: Wiring, once: Once, user_id: str) -> Answered | None
     user = await wiring.users.find(user_id)
 
     async def kept() -> Known | None:
-        return None if user is None else await wiring.users.answer(user, once)
+        return await (wiring.users.answer_left(user_id, once) if user is None else wiring.users.answer(user, once))
 
-    return await before_writing(wiring, once, kept, first=False, key=user.key if user else b"")
+    answered = await before_writing(wiring, once, kept, first=False, key=user.key if user else b"")
+    if answered is not None and user is None and await wiring.users.find(user_id) is not None:
+        return await _answered(wiring, once, user_id)  # made meanwhile; only its key opens the codes
+    return answered
 
 
 async def _made_before(wiring: Wiring, command: CreateUser, user_id: str, answered: Answered) -> Decision:

@@ -28,10 +28,12 @@ class Once:
     record_id: str
     digest: bytes
 
-    @property
-    def nonce(self) -> bytes:
-        """What the request claims values with: the same at each repetition, so that it meets its own claim again."""
-        return hashlib.sha256(b"claim" + self.record_id.encode()).digest()[:_NONCE_BYTES]
+    def nonce(self, version: int) -> bytes:
+        """What the request claims a value with, to use it at a version: at each repetition the same.
+
+        So twins meet their own claim, and once the version is written it is known who uses it.
+        """
+        return hashlib.sha256(f"claim|{self.record_id}|{version}".encode()).digest()[:_NONCE_BYTES]
 
 
 def once(token_id: str, key: str, asked: Iterable[bytes]) -> Once:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 ORPHAN_AGE: Final = timedelta(minutes=10)
 """An unconfirmed claim older than this belongs to nobody: every write that could confirm it timed out long before."""
 
-OWN_ORPHAN_AGE: Final = timedelta(seconds=30)
-"""The same for a claim of the one who asks again: longer than a request of it can still be under way."""
+OWN_ORPHAN_AGE: Final = timedelta(minutes=3)
+"""The same for a claim of the one who asks again: longer than a write can be under way with the longest time limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +73,17 @@ class ClaimStore:
 
     async def _is_free(self, kind: str, claim: Document, holder: str, now: datetime) -> bool:
         age = OWN_ORPHAN_AGE if claim["holder"] == holder else ORPHAN_AGE
-        in_use = await self._holders[kind].find_one(
-            {"_id": claim["holder"], f"{kind}_claim": claim["nonce"]}, {"_id": 1}
-        )
-        return in_use is None and now - claim["claimed_at"] > age
+        return now - claim["claimed_at"] > age and not await self._is_used(kind, claim["holder"], claim["nonce"])
 
     async def holder(self, place: Place) -> str | None:
         """Say who has claimed a value."""
         claim = await self._claims.find_one({"_id": self._id(place)}, {"holder": 1})
         return None if claim is None else str(claim["holder"])
 
-    async def release(self, place: Place, nonce: bytes) -> None:
-        """Give a value free, if it is still held under this nonce."""
-        await self._claims.delete({"_id": self._id(place), "nonce": nonce})
+    async def release(self, place: Place, holder: str, nonce: bytes) -> None:
+        """Give a value free, if it is still held under this nonce and the holder's document does not use it."""
+        if not await self._is_used(place.kind, holder, nonce):
+            await self._claims.delete({"_id": self._id(place), "nonce": nonce})
+
+    async def _is_used(self, kind: str, holder: str, nonce: bytes) -> bool:
+        return await self._holders[kind].find_one({"_id": holder, f"{kind}_claim": nonce}, {"_id": 1}) is not None

@@ -48,7 +48,7 @@ RETRY_AFTER: Final = 2
 """Seconds after which a client may come again when the database has no primary: an election takes that long."""
 
 _HEARTBEAT_MS: Final = 2000
-_SETTLING: Final = 0.01
+SETTLING: Final = 0.01
 """Seconds between two looks at whether a majority has what the primary has."""
 
 _DUPLICATE_KEY: Final = 11000
@@ -245,7 +245,7 @@ class Collection:
                 return
             if time.monotonic() > deadline:
                 raise unavailable()
-            await asyncio.sleep(_SETTLING)
+            await asyncio.sleep(SETTLING)
 
     async def ensure_index(self, keys: Sequence[tuple[str, int]], **options: Any) -> None:
         """Make an index if it is not there."""

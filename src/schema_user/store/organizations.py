@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from schema_user.domain.organization import Organization, OrganizationSettings
 from schema_user.store.connection import DuplicateKey
 from schema_user.store.known import Known
-from schema_user.store.requests import found_in, kept_in, with_answer
+from schema_user.store.requests import RequestStore, found_in, kept_in
 from schema_user.store.search import SearchStore
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ class OrganizationStore(SearchStore[Organization]):
         """Use a database; ``clock`` is monotonic, in seconds."""
         self._patience = database.timeout
         self._organizations = database.collection("organizations")
+        self._requests = RequestStore(database)
         self._known: Known[str, Organization | None] = Known(
             lambda organization_id, _: self.find(organization_id), KNOWN_TTL, _KEPT, clock
         )
@@ -104,6 +105,11 @@ class OrganizationStore(SearchStore[Organization]):
     async def find(self, organization_id: str) -> Organization | None:
         """Find an organization as the primary has it."""
         document = await self._organizations.find_one({"_id": organization_id, "deleted": False})
+        return None if document is None else _from_document(document)
+
+    async def made(self, organization_id: str) -> Organization | None:
+        """Find an organization, also what is left of a deleted one; for the answer to its creation."""
+        document = await self._organizations.find_one({"_id": organization_id})
         return None if document is None else _from_document(document)
 
     async def settled(self, organization: Organization) -> None:
@@ -142,7 +148,10 @@ class OrganizationStore(SearchStore[Organization]):
         """Store a change, and the answer with it; False if the organization moved on since it was read."""
         change = _to_document(after)
         change.pop("_id")
-        update = {"$set": change} | with_answer(answered, after.changed_at)
+        if answered is not None:
+            await self._requests.take_in(self._organizations, before.organization_id, self._patience)
+            change["requests"] = [kept_in(answered, after.changed_at)]
+        update = {"$set": change}
         won = await self._organizations.update({"_id": before.organization_id, "version": before.version}, update)
         self._known.forget(before.organization_id)
         return won

@@ -113,6 +113,7 @@ class Relay:
     def __init__(self, database: Database) -> None:
         """Use a database."""
         self._users = database.collection("users")
+        self._patience = database.timeout
         self._collections = {name: database.collection(name) for name in (HISTORY, OUTBOX, REQUESTS)}
         self._arrived: Callable[[], None] = lambda: None
         self._noted: deque[Noted] = deque()
@@ -270,17 +271,26 @@ class Relay:
         """Move what has waited in users' documents for longer than ``age``; how many users had some."""
         users = await self._users.find(
             {"pending_since": {"$lte": datetime.now(UTC) - age}},
-            {"pending": 1},
+            {"pending": 1, "version": 1},
             sort=[("pending_since", 1)],
             limit=limit,
         )
+        if not users:
+            return 0
+        # Only what a majority holds: a failover that took a change back would leave here what tells of it.
+        held = await self._users.durable().find({"_id": {"$in": [user["_id"] for user in users]}}, {"version": 1})
+        versions = {each["_id"]: each["version"] for each in held}
+        users = [user for user in users if versions.get(user["_id"], 0) >= user["version"]]
         if users:
             await self._relieve(users)
         return len(users)
 
     async def relieve(self, user_id: str) -> None:
         """Move whatever waits in one user's document, whoever wrote it, so that there is room for more."""
-        await self._relieve(await self._users.find({"_id": user_id}, {"pending": 1}))
+        user = await self._users.find_one({"_id": user_id}, {"pending": 1, "version": 1})
+        if user is not None:
+            await self._users.settled(user_id, user["version"], self._patience)
+            await self._relieve([user])
 
     async def _relieve(self, users: Sequence[Document]) -> None:
         items = {user["_id"]: _items(user) for user in users}

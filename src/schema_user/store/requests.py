@@ -8,6 +8,8 @@ record, and writes only if neither knows an answer and the document is still as 
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +19,7 @@ from schema_user.domain.keyring import SealError, open_with, seal_with
 from schema_user.domain.repetition import KEPT, Answered, Known, Once
 from schema_user.errors import Aborted
 from schema_user.store.batch import Batcher, Bounds
-from schema_user.store.connection import DuplicateKey, raw
+from schema_user.store.connection import SETTLING, DuplicateKey, raw, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,9 +30,6 @@ if TYPE_CHECKING:
     from schema_user.store.connection import Collection, Database, Document
 
 REQUESTS: Final = "requests"
-
-_KEPT_INSIDE: Final = 16
-"""Answers inside a document; they matter only until they stand in their records too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +85,6 @@ def kept_in(answered: Answered, at: datetime) -> Document:
     return {"id": answered.once.record_id, **answer_record(answered, at)}
 
 
-def with_answer(answered: Answered | None, at: datetime) -> Document:
-    """Give the part of an update that keeps an answer in the document, if there is one; only the last few stay."""
-    if answered is None:
-        return {}
-    return {"$push": {"requests": {"$each": [kept_in(answered, at)], "$slice": -_KEPT_INSIDE}}}
-
-
 async def found_in(collection: Collection, document_id: str, once: Once, patience: float) -> Known | None:
     """Find the answer to a request inside the document that it changed, once a majority holds it.
 
@@ -121,6 +113,7 @@ class RequestStore:
     def __init__(self, database: Database) -> None:
         """Use a database."""
         self._requests = database.collection("requests")
+        self._patience = database.timeout
         self._notes: Batcher[_Noting, bool] = Batcher(self._insert, Bounds())
 
     async def prepare(self) -> None:
@@ -170,8 +163,34 @@ class RequestStore:
         """Find what is known of a request; an answer only if a majority holds it."""
         record = await self._requests.find_one({"_id": once.record_id})
         if record is not None and "answer" in record:
-            record = await self._requests.durable().find_one({"_id": once.record_id}) or record | {"answer": None}
+            record = await self._held(once)
         return None if record is None else known_of(record, once.record_id, key)
+
+    async def _held(self, once: Once) -> Document:
+        """Wait until a majority shows the answer: its document may tell of it no more, so it must not be overlooked."""
+        durable, deadline = self._requests.durable(), time.monotonic() + self._patience
+        while True:
+            record = await durable.find_one({"_id": once.record_id})
+            if record is not None and "answer" in record:
+                return record
+            if time.monotonic() > deadline:
+                raise unavailable()
+            await asyncio.sleep(SETTLING)
+
+    async def take_in(self, collection: Collection, document_id: str, patience: float) -> None:
+        """Store the answers that a document keeps in their records, so that the next write can take their place.
+
+        Nothing else can come to be kept there without a change of the version, which that write is guarded by.
+        """
+        found = await collection.find_one({"_id": document_id}, {"requests": 1, "version": 1})
+        if found is None or not found.get("requests"):
+            return
+        await collection.settled(document_id, found["version"], patience)
+        kept = [(each.pop("id"), raw(each)) for each in found["requests"]]
+        written = await self._requests.write_all("update", [answering(*each) for each in kept])
+        for error in written.errors.values():
+            if not isinstance(error, DuplicateKey):
+                raise error
 
     async def settle(self, answered: Answered, at: datetime) -> None:
         """Store an answer in its record, if no relay carries it there from the document that was changed."""

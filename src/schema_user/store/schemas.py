@@ -14,7 +14,7 @@ from schema_user.domain.schema import Authenticator, SchemaState, UserSchema
 from schema_user.domain.search import fold
 from schema_user.store.connection import DuplicateKey
 from schema_user.store.known import Known
-from schema_user.store.requests import found_in, kept_in, with_answer
+from schema_user.store.requests import RequestStore, found_in, kept_in
 from schema_user.store.search import SearchStore
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ class SchemaStore(SearchStore[UserSchema]):
         """Use a database; heads are kept for ``HEAD_TTL`` by the given monotonic clock (seconds)."""
         self._patience = database.timeout
         self._heads = database.collection("schemas")
+        self._requests = RequestStore(database)
         self._revisions = database.collection("schema_revisions")
         self._known: Known[str, UserSchema | None] = Known(self._refreshed, HEAD_TTL, _HEADS_KEPT, clock)
         super().__init__(self._heads.durable(), keyring, _from_document)
@@ -111,6 +112,13 @@ class SchemaStore(SearchStore[UserSchema]):
     async def find(self, schema_id: str) -> UserSchema | None:
         """Find a schema as the primary has it, for a change."""
         document = await self._heads.find_one({"_id": schema_id, "deleted": False})
+        return None if document is None else _from_document(document)
+
+    async def made(self, schema_id: str) -> UserSchema | None:
+        """Find a schema, also what is left of a deleted one; for the answer to its creation."""
+        document = await self._heads.find_one({"_id": schema_id})
+        if document is not None and document["deleted"]:
+            document |= {"state": SchemaState.INACTIVE.value, "text": "", "type_claim": b""}
         return None if document is None else _from_document(document)
 
     async def settled(self, schema: UserSchema) -> None:
@@ -166,7 +174,10 @@ class SchemaStore(SearchStore[UserSchema]):
         if after.revision != before.revision:
             await self._archive(before)
             change["revised_at"] = after.changed_at
-        update = {"$set": change} | with_answer(answered, after.changed_at)
+        if answered is not None:
+            await self._requests.take_in(self._heads, before.schema_id, self._patience)
+            change["requests"] = [kept_in(answered, after.changed_at)]
+        update = {"$set": change}
         won = await self._heads.update({"_id": before.schema_id, "version": before.version}, update)
         self._known.forget(before.schema_id)
         return won
@@ -192,7 +203,7 @@ class SchemaStore(SearchStore[UserSchema]):
             {"_id": before.schema_id, "version": before.version},
             {
                 "$set": {"deleted": True, "state": "deleted", "version": version},
-                "$unset": {"text": "", "type_claim": "", "requests": ""},
+                "$unset": {"text": "", "type_claim": ""},
             },
         )
         self._known.forget(before.schema_id)

@@ -238,6 +238,19 @@ class UserStore(SearchStore[User]):
             return await self._requests.find(once, user.key)
         return known_of(found["pending"][0]["record"], once.record_id, user.key)
 
+    async def answer_left(self, user_id: str, once: Once) -> Known | None:
+        """Find the answer to a request in what a deleted user left, or where it was relayed to meanwhile.
+
+        Raises:
+            Unavailable: if no majority holds it in time.
+        """
+        where = {"_id": user_id, "pending.id": once.record_id}
+        found = await self._users.find_one(where, {"pending.$": 1, "version": 1})
+        if found is None:
+            return await self._requests.find(once)
+        await self._users.settled(user_id, found["version"], self._patience)
+        return known_of(found["pending"][0]["record"], once.record_id)
+
     async def insert(self, user: User, origin: Origin = _NOBODY, answered: Answered | None = None) -> bool:
         """Store a new user, its first entry, its messages and the answer; False if the id was used before."""
         user = replace(user, key=secrets.token_bytes(KEY_BYTES))

@@ -39,6 +39,7 @@ PAGES = (
     "README.md",
     "docs/architecture.md",
     "docs/operations.md",
+    "docs/performance.md",
     "docs/scaling.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",

@@ -1,7 +1,8 @@
 """One HTTP process: it answers requests until it is told to stop, or until the server that started it is gone.
 
 ``server.py`` starts it, with SIGTERM and SIGINT held back until they can be heeded, and with a pipe as its standard
-input that nobody ever writes to: its end is the end of the server.
+input: the one byte in it says that the database is ready, and its end is the end of the server. So its modules are read
+while the database starts.
 
 Granian runs embedded in this process's own event loop. The processes that it starts itself do not survive a signal
 that comes three times, as one to the whole process group does after an impatient second Ctrl-C (2.8.7: the event loop
@@ -14,6 +15,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
@@ -59,10 +61,11 @@ def main() -> int:
 
 async def _run(settings: Settings) -> None:
     """Serve until told to stop; whatever comes first, a signal or the end of the server, counts."""
-    leave = cancel_on_signals()
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _orphaned, leave)
+    leave, begin = cancel_on_signals(), asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _told, leave, begin)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     with contextlib.suppress(asyncio.CancelledError):
+        await begin.wait()
         async with create_app(settings) as door:
             _settle_garbage_collector()
             await _answer(door, settings)
@@ -75,7 +78,10 @@ def _settle_garbage_collector() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-def _orphaned(leave: Callable[[], None]) -> None:
+def _told(leave: Callable[[], None], begin: asyncio.Event) -> None:
+    if os.read(sys.stdin.fileno(), 1):
+        begin.set()
+        return
     asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
     log.warning("the server that started this process has ended; stopping")
     leave()

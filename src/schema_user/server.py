@@ -64,11 +64,14 @@ def serve(settings: Settings) -> None:
     """
     for number in STOP_SIGNALS:
         signal.signal(number, _leave)
-    with _local_database(settings), _metrics_directory(settings):
-        _require_port(settings)
-        token = asyncio.run(_prepared(settings))
-        _announce_token(settings, token)
-        _serve_http(settings)
+    with _metrics_directory(settings), _http_processes(settings) as processes, _local_database(settings):
+        try:
+            _require_port(settings)
+            token = asyncio.run(_prepared(settings))
+            _announce_token(settings, token)
+            _serve_http(settings, processes)
+        finally:
+            processes.stop()  # before the database
 
 
 def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -166,12 +169,19 @@ def _announce_token(settings: Settings, token: str | None) -> None:
     print(f"admin token: in {path}", flush=True)
 
 
-def _serve_http(settings: Settings) -> NoReturn:
+def _serve_http(settings: Settings, processes: _HttpProcesses) -> NoReturn:
     answered = threading.Event()
     threading.Thread(target=_announce_ready, args=(settings, answered), daemon=True, name="announce-ready").start()
+    processes.keep(answered)
+
+
+@contextlib.contextmanager
+def _http_processes(settings: Settings) -> Iterator[_HttpProcesses]:
+    """Start the HTTP processes; they read their modules, and wait to be told that the database is ready."""
     processes = _HttpProcesses(settings.processes)
     try:
-        processes.keep(answered)
+        processes.start()
+        yield processes
     finally:
         processes.stop()
 
@@ -183,17 +193,30 @@ class _HttpProcesses:
         """Say how many; none is started yet."""
         self._number = number
         self._started_at: dict[subprocess.Popen[bytes], float] = {}
+        self._waiting: set[subprocess.Popen[bytes]] = set()
+
+    def start(self) -> None:
+        """Start those that are not there."""
+        while len(self._started_at) < self._number:
+            self._start()
+
+    def _begin(self) -> None:
+        """Tell those that wait to answer requests."""
+        while self._waiting:
+            process = self._waiting.pop()
+            with contextlib.suppress(BrokenPipeError):  # it ended; whoever looks after it will see
+                os.write(process.stdin.fileno(), b".")  # type: ignore[union-attr]
 
     def keep(self, answered: threading.Event) -> NoReturn:
-        """Start them, and replace whichever ends, until an exception (a signal makes one) ends it all.
+        """Let them answer, and replace whichever ends, until an exception (a signal makes one) ends it all.
 
         Raises:
             SystemExit: with a sentence, if they keep ending and none has ``answered`` yet.
         """
         quick = 0
         while True:
-            while len(self._started_at) < self._number:
-                self._start()
+            self.start()
+            self._begin()
             time.sleep(_POLL)
             for process, started_at in list(self._started_at.items()):
                 if (status := process.poll()) is None:
@@ -212,6 +235,7 @@ class _HttpProcesses:
             command = [sys.executable, "-P", "-m", "schema_user.http_process"]
             process = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 -- this very interpreter
             self._started_at[process] = time.monotonic()
+            self._waiting.add(process)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
@@ -227,6 +251,7 @@ class _HttpProcesses:
                 log.warning("HTTP process %d did not stop within %d s and is killed", process.pid, _STOP_WAIT)
                 process.kill()
                 process.wait()
+        self._started_at.clear()
 
 
 def _announce_ready(settings: Settings, answered: threading.Event) -> None:

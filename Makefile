@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench bench-scale soak demo lock dev clean
+.PHONY: help run test lint bench bench-scale bench-validation soak demo lock dev clean
 
 # A virtual environment is full of absolute paths: one that was moved or copied here is made anew.
 ifneq ($(shell cat $(RUN_STAMP) 2>/dev/null),$(CURDIR))
@@ -33,7 +33,7 @@ run: $(RUN_STAMP) ## set up once, then serve on http://127.0.0.1:8080
 
 test: $(DEV_STAMP) lint ## lint, then every test but the soak, then the coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -45,6 +45,9 @@ lint: $(DEV_STAMP) ## style, format, types and the direction of imports
 
 bench: $(DEV_STAMP) ## measure updates and reads against the driver's own loop, with the goals
 	$(BIN)/python -m bench.report
+
+bench-validation: $(DEV_STAMP) ## measure the validators against one another
+	$(BIN)/python -m bench.validation
 
 bench-scale: $(DEV_STAMP) ## measure updates among millions of users and thousands of schemas
 	$(BIN)/python -m bench.scale
@@ -64,7 +67,7 @@ lock: $(DEV_STAMP) ## write the requirements anew from pyproject.toml
 	@mkdir -p requirements
 	$(LOCK) pyproject.toml --all-extras --group build --group dev --output-file requirements/dev.txt
 	$(LOCK) pyproject.toml --all-extras --group build --constraints requirements/dev.txt --output-file requirements/run.txt
-	$(LOCK) pyproject.toml --extra motor --constraints requirements/dev.txt --output-file requirements/server.txt
+	$(LOCK) pyproject.toml --extra motor --extra python-validator --constraints requirements/dev.txt --output-file requirements/server.txt
 	$(LOCK) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
 
 dev: $(DEV_STAMP) ## set up .venv with everything the tests need

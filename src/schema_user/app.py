@@ -34,7 +34,8 @@ from schema_user.store.requests import RequestStore
 from schema_user.store.schemas import SchemaStore
 from schema_user.store.tokens import TokenStore
 from schema_user.store.users import UserStore
-from schema_user.validation.cache import ValidatorCache
+from schema_user.validation.pool import Pool
+from schema_user.validation.validators import Validators
 from schema_user.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -76,11 +77,14 @@ def _private(path: str, flags: int) -> int:
 async def wired(settings: Settings) -> AsyncIterator[Rooms]:
     """Connect to the database and wire everything up, for as long as the block lasts.
 
+    Validation workers are started when they are first needed.
+
     Raises:
         Unavailable: if the database does not answer.
         SealError: if the secrets that are set are not those of this database.
     """
     database = Database(mongodb_uri(settings), settings.mongodb_driver, settings.mongodb_timeout)
+    pool = Pool(settings.validation_workers_here, settings.validator)
     try:
         keyring = keyring_of(settings)
         instance = InstanceStore(database, keyring)
@@ -100,10 +104,13 @@ async def wired(settings: Settings) -> AsyncIterator[Rooms]:
             relay=relay,
             requests=RequestStore(database),
             claims=ClaimStore(database, claim_key),
-            validators=ValidatorCache(settings.validator_cache_bytes),
+            validators=Validators(
+                pool, cache_bytes=settings.validator_cache_bytes, max_schema_bytes=settings.schema_max_bytes
+            ),
         )
-        yield Rooms(wiring, database, instance)
+        yield Rooms(wiring, database, instance, pool)
     finally:
+        await pool.close()
         await database.close()
 
 
@@ -114,6 +121,7 @@ class Rooms:
     wiring: Wiring
     database: Database
     instance: InstanceStore
+    pool: Pool
 
 
 @contextlib.asynccontextmanager
@@ -132,6 +140,7 @@ async def _serving(settings: Settings, state: State) -> AsyncIterator[None]:
     """Keep the application's rooms open, and its worker running, from its start to its end."""
     await _database_there(settings)
     async with wired(settings) as rooms:
+        rooms.pool.start()
         state.wiring, state.database = rooms.wiring, rooms.database
         state.gatekeeper = Gatekeeper(rooms.wiring)
         worker = Worker(rooms.wiring, make_transports(rooms.wiring)) if settings.worker else None

@@ -13,9 +13,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+from rich.box import HEAVY_HEAD
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
+from schema_user.api.body import decode
+from schema_user.api.v3alpha.schemas import CheckBody, CheckedView
+from schema_user.api.v3alpha.users import violation_views
 from schema_user.app import wired
 from schema_user.commands.tokens import OPERATOR, CreateToken, create_token, revoke_token
 from schema_user.delivery.email import parse_sender, parse_smtp_url
@@ -24,12 +30,14 @@ from schema_user.domain.duration import parse_duration
 from schema_user.domain.keyring import SealError
 from schema_user.domain.permission import Role
 from schema_user.domain.search import AllOf, Page
-from schema_user.errors import Fault
+from schema_user.errors import Fault, Malformed
 from schema_user.logs import configure_logging
 from schema_user.queries import search_tokens
 from schema_user.settings import PREFIX, Settings, SettingsError, read_settings
 from schema_user.store.embedded import LocalDatabaseFault, connect_or_start
-from schema_user.validation import gate
+from schema_user.validation.engines import engine_named
+from schema_user.validation.pool import Pool
+from schema_user.validation.validators import Judged, Validators
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -37,6 +45,8 @@ if TYPE_CHECKING:
     from schema_user.app import Rooms
 
 _OUT = Console(highlight=False)
+_NO_TERMINAL = 10_000
+"""Columns of a pipe or a file."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,8 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = read_settings()
         configure_logging(settings.log_level)
+        engine_named(settings.validator)  # says what is missing, if something is
         return int(options.run(options, settings) or 0)
-    except (SettingsError, LocalDatabaseFault, Fault, SealError, OSError) as error:
+    except (SettingsError, LocalDatabaseFault, Fault, SealError, OSError, ModuleNotFoundError) as error:
         print(f"schema-user: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -83,8 +94,10 @@ def _parser() -> argparse.ArgumentParser:
     schema = commands.add_parser("schema", help="work with JSON Schemas").add_subparsers(
         required=True, metavar="ACTION"
     )
-    check = schema.add_parser("check", help="check a JSON Schema as an upload would")
-    check.add_argument("file", type=Path)
+    check = schema.add_parser("check", help="check a JSON Schema as an upload would; status 1 if it is refused")
+    check.add_argument("file", type=Path, metavar="FILE")
+    check.add_argument("--data", type=Path, metavar="FILE", help="a document to validate under it")
+    check.add_argument("--json", action="store_true", help="answer as POST /v3alpha/user_schemas/check does")
     check.set_defaults(run=_schema_check)
     return parser
 
@@ -185,19 +198,69 @@ def _token_revoke(options: argparse.Namespace, settings: Settings) -> None:
 
 
 def _schema_check(options: argparse.Namespace, settings: Settings) -> int:
+    """Check a schema, and data under it, as ``POST /v3alpha/user_schemas/check`` does, without a server."""
+    parts = {"schema": _json_file(options.file)}
+    if options.data is not None:
+        parts["data"] = _json_file(options.data)
+    raw = b"{" + b",".join(b'"%s":%s' % (name.encode(), part) for name, part in parts.items()) + b"}"
     try:
-        document = json.loads(options.file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError([f"{options.file} cannot be read as JSON: {error}"]) from None
-    findings = gate.check(document, max_bytes=settings.schema_max_bytes)
-    table = Table("", "where", "rule", "what")
-    for kind, found in (("refused", findings.violations), ("warning", findings.warnings)):
+        body = decode(raw, CheckBody, settings.body_max_depth)
+    except Malformed as fault:
+        judged = Judged(fault.violations, (), "")
+    else:
+        judged = asyncio.run(_judge(settings, body))
+    view = CheckedView(
+        valid=not judged.violations,
+        violations=violation_views(judged.violations),
+        warnings=violation_views(judged.warnings),
+    )
+    if options.json:
+        print(msgspec.json.format(msgspec.json.encode(view), indent=2).decode())
+    else:
+        _show_checked(view, taken=bool(judged.dialect), with_data=options.data is not None)
+    return 0 if view.valid else 1
+
+
+def _json_file(path: Path) -> bytes:
+    try:
+        raw = path.read_bytes()
+        json.loads(raw.decode())
+    except (OSError, ValueError, RecursionError) as error:
+        raise SettingsError([f"{path} cannot be read as JSON: {error}"]) from None
+    return raw
+
+
+async def _judge(settings: Settings, body: CheckBody) -> Judged:
+    pool = Pool(1, settings.validator)
+    try:
+        validators = Validators(pool, cache_bytes=0, max_schema_bytes=settings.schema_max_bytes)
+        return await validators.check(body.schema, body.data)
+    finally:
+        await pool.close()
+
+
+def _show_checked(view: CheckedView, *, taken: bool, with_data: bool) -> None:
+    """Print what was found as a table, in colours and a frame only at a terminal; elsewhere no line is broken."""
+    terminal = _OUT.is_terminal
+    out = _OUT if terminal else Console(highlight=False, width=_NO_TERMINAL)
+    table = Table("", "where", "rule", "what", box=HEAVY_HEAD if terminal else None)
+    for kind, style, found in (("refused", "red", view.violations), ("warning", "yellow", view.warnings)):
         for each in found:
-            table.add_row(kind, each.field, each.reason, each.description)
+            cells = map(_printable, (each.field, each.reason, each.description))
+            table.add_row(Text(kind, style), *(Text(cell, overflow="fold") for cell in cells))
     if table.row_count:
-        _OUT.print(table)
-    _OUT.print("refused" if findings.violations else "would be taken")
-    return 1 if findings.violations else 0
+        out.print(table)
+    if not taken or any(each.field.split("/")[0] == "schema" for each in view.violations):
+        out.print("refused", style="red")
+    elif view.violations:
+        out.print("the schema would be taken, but the data does not match it", style="red")
+    else:
+        out.print("would be taken, and the data matches it" if with_data else "would be taken", style="green")
+
+
+def _printable(text: str) -> str:
+    """Show what would move the cursor or colour the screen: names of properties are whatever the file says."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def _doctor(_options: argparse.Namespace, settings: Settings) -> int:

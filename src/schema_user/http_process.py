@@ -26,6 +26,7 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 
 from schema_user.app import STOP_SIGNALS, cancel_on_signals, create_app
+from schema_user.domain.contact import read_phone_tables
 from schema_user.logs import configure_logging
 from schema_user.settings import read_settings
 
@@ -64,6 +65,7 @@ async def _run(settings: Settings) -> None:
     leave, begin = cancel_on_signals(), asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _told, leave, begin)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    read_phone_tables()  # validation in this process has no time for that later
     with contextlib.suppress(asyncio.CancelledError):
         await begin.wait()
         async with create_app(settings) as door:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from schema_user.domain.access import (
     lacking,
@@ -19,7 +24,8 @@ from schema_user.domain.permission import Permission
 from schema_user.domain.search import AllOf, AnyOf, Is, Not, Text
 from schema_user.errors import Missing, Unmet, Violation
 from schema_user.store.tokens import within
-from schema_user.validation import gate
+from schema_user.validation.seen_schema import seen_schema
+from schema_user.wiring import aside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,12 +65,18 @@ async def get_user(wiring: Wiring, caller: Caller, user_id: str) -> SeenUser:
     """
     user = reached_user(caller, await wiring.users.read(user_id), user_id)
     require_user(caller, Permission.USER_READ, user)
-    return await _seen(wiring, user)
-
-
-async def _seen(wiring: Wiring, user: User) -> SeenUser:
     schema = await wiring.schemas.head(user.schema_id)
-    return SeenUser(user, "" if schema is None else schema.type)
+    return SeenUser(await _as_seen(wiring, caller, user, schema), "" if schema is None else schema.type)
+
+
+async def _as_seen(wiring: Wiring, caller: Caller, user: User, schema: UserSchema | None) -> User:
+    """Leave out what the caller may not read of the data; all of it, if the schema that says so is not there."""
+    if schema is None:
+        return replace(user, data={})
+    access = await wiring.field_access(caller, user.user_id, schema)
+    if access is None:
+        return user
+    return replace(user, data=await aside(lambda: access.visible(user.data), user.data))
 
 
 async def validate_user(wiring: Wiring, caller: Caller, user_id: str, schema_id: str | None) -> Checked:
@@ -83,11 +95,17 @@ async def validate_user(wiring: Wiring, caller: Caller, user_id: str, schema_id:
     if schema is None or not schema.serves(user.organization_id):
         violation = Violation("schemaId", "is not known in the user's organization", "schemaUnknown")
         raise Unmet("SCHEMA_UNKNOWN", "the user schema is not known in the user's organization", [violation])
-    return Checked(await wiring.violations(schema, user.data))
+    violations = await wiring.violations(schema, user.data)
+    own = schema if wanted == user.schema_id else await wiring.schemas.head(user.schema_id)
+    for each in [schema] if own is None or own is schema else [own, schema]:
+        access = await wiring.field_access(caller, user_id, each)
+        if access is not None:
+            violations = await aside(partial(access.readable, user.data, violations), user.data)
+    return Checked(violations)
 
 
 async def get_user_schema(wiring: Wiring, caller: Caller, user_id: str) -> UserSchema:
-    """Give the schema of a user, for forms.
+    """Give the schema of a user, for forms: without what the caller may not read.
 
     Raises:
         Missing, Denied: as for reading the user.
@@ -97,7 +115,10 @@ async def get_user_schema(wiring: Wiring, caller: Caller, user_id: str) -> UserS
     schema = await wiring.schemas.head(user.schema_id)
     if schema is None:
         raise Missing("SCHEMA_NOT_FOUND", "user schema not found")
-    return schema
+    access = await wiring.field_access(caller, user_id, schema)
+    if access is None:
+        return schema
+    return dataclasses.replace(schema, text=await asyncio.to_thread(seen_schema, schema, access))
 
 
 def _binding(caller: Caller, kind: str, query: Query) -> str:
@@ -119,7 +140,9 @@ async def search_users(wiring: Wiring, caller: Caller, query: Query, page: Page)
     binding = _binding(caller, "users", query)
     found = await wiring.users.search(scope, await _without_types(wiring, query), page, binding)
     heads = {user.schema_id: await wiring.schemas.head(user.schema_id) for user in found.items}
-    return found, {schema_id: head.type for schema_id, head in heads.items() if head is not None}
+    seen = [await _as_seen(wiring, caller, user, heads[user.schema_id]) for user in found.items]
+    types = {schema_id: head.type for schema_id, head in heads.items() if head is not None}
+    return dataclasses.replace(found, items=tuple(seen)), types
 
 
 def _searchable(caller: Caller, permission: Permission) -> frozenset[str] | None:
@@ -204,14 +227,12 @@ async def check_schema(wiring: Wiring, caller: Caller, document: object, data: d
 
     Raises:
         Denied: without ``userschema.read`` anywhere.
+        Unavailable: if too many validations wait.
     """
     if not _reads_schemas(caller):
         raise lacking(Permission.USERSCHEMA_READ)
-    findings = gate.check(document, max_bytes=wiring.settings.schema_max_bytes)
-    if findings.violations or data is None or not isinstance(document, dict):
-        return Checked(findings.violations, findings.warnings)
-    validator = wiring.validators.compile(document, findings.dialect)
-    return Checked(validator.violations(data), findings.warnings)
+    judged = await wiring.check_upload(caller, document, data)
+    return Checked(judged.violations, judged.warnings)
 
 
 async def get_organization(wiring: Wiring, caller: Caller, organization_id: str) -> Organization:

@@ -48,6 +48,7 @@ class Settings:
     mongodb_timeout: timedelta = timedelta(seconds=5)
     validator: str = "rust"
     validator_cache_bytes: int = 256 * 1024 * 1024
+    validation_workers: int | None = None
     bootstrap_token: str | None = field(default=None, repr=False)
     secret_keys: tuple[str, ...] = field(default=(), repr=False)
     public_url: str = ""
@@ -66,9 +67,19 @@ class Settings:
     log_level: str = "INFO"
 
     @property
+    def validation_workers_here(self) -> int:
+        """How many validation workers each HTTP process has: unset, the cores and one more are shared among them."""
+        return self.validation_workers or max(2, (_cores() + 1) // self.processes)
+
+    @property
     def embedded(self) -> bool:
         """Whether the database is the local one that the server starts itself."""
         return self.mongodb_uri is None
+
+
+def _cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Reader:
@@ -197,13 +208,14 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         mongodb_timeout=take(
             "MONGODB_TIMEOUT", base.mongodb_timeout, _span(_SECOND, 60 * _SECOND), "between 1s and 60s"
         ),
-        validator=take("VALIDATOR", base.validator, _choice("rust"), "rust, the only engine so far"),
+        validator=take("VALIDATOR", base.validator, _choice("rust", "python"), "rust or python"),
         validator_cache_bytes=take(
             "VALIDATOR_CACHE_BYTES",
             base.validator_cache_bytes,
             _number(_MEBIBYTE, 2**40),
             "a number of bytes, 1048576 at least",
         ),
+        validation_workers=take("VALIDATION_WORKERS", None, _number(1, 64), "a number between 1 and 64"),
         bootstrap_token=take("BOOTSTRAP_TOKEN", None, _token, f"{SECRET_MIN_CHARACTERS} printable characters or more"),
         secret_keys=take(
             "SECRET_KEY", (), _secret_keys, f"keys of {SECRET_MIN_CHARACTERS} characters or more, the new one first"

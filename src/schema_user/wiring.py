@@ -7,13 +7,20 @@ import secrets
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import msgspec
+
+from schema_user.domain.field_access import field_role
 from schema_user.domain.identifier import make_id
+from schema_user.domain.permission import Permission
+from schema_user.validation.permission_keyword import PermissionCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from schema_user.domain.caller import Caller
+    from schema_user.domain.field_access import FieldAccess
     from schema_user.domain.keyring import Keyring
     from schema_user.domain.schema import UserSchema
     from schema_user.errors import Violation
@@ -27,13 +34,26 @@ if TYPE_CHECKING:
     from schema_user.store.schemas import SchemaStore
     from schema_user.store.tokens import TokenStore
     from schema_user.store.users import UserStore
-    from schema_user.validation.cache import ValidatorCache
+    from schema_user.validation.validators import Judged, Validators
+
+T = TypeVar("T")
 
 
 def utc_now() -> datetime:
     """Give the time in UTC, cut to the milliseconds that the database keeps."""
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+LARGE: Final = 16 * 1024
+"""Bytes as JSON of what may take tens of milliseconds to go through: others shall not wait for that."""
+
+
+async def aside(work: Callable[[], T], *values: Any) -> T:
+    """Do pure work that goes through these JSON values; in a thread if they are large, so that others have a turn."""
+    if sum(len(msgspec.json.encode(value)) for value in values) > LARGE:
+        return await asyncio.to_thread(work)
+    return work()
 
 
 class Turns:
@@ -109,7 +129,8 @@ class Wiring:
     relay: Relay
     requests: RequestStore
     claims: ClaimStore
-    validators: ValidatorCache
+    validators: Validators
+    permissions: PermissionCache = field(default_factory=PermissionCache)
     now: Callable[[], datetime] = utc_now
     choose: Callable[[Sequence[str]], str] = secrets.choice
     turns: Turns = field(default_factory=Turns)
@@ -119,7 +140,28 @@ class Wiring:
         """Make an id for a new resource."""
         return make_id(self.now(), self.random_bits)
 
+    async def field_access(self, caller: Caller, user_id: str, schema: UserSchema) -> FieldAccess | None:
+        """Give what the caller may read and change in a user's data under a schema; None: everything."""
+        permissions = await self.permissions.get(schema)
+        return None if permissions is None else permissions.of(field_role(caller, user_id))
+
     async def violations(self, schema: UserSchema, data: dict[str, Any]) -> Sequence[Violation]:
-        """List what is wrong with a document under a schema's current revision; their fields begin with ``data``."""
-        validator = await self.validators.get(schema)
-        return validator.violations(data)
+        """List what is wrong with a document under a schema's current revision; their fields begin with ``data``.
+
+        Raises:
+            Unmet: ``VALIDATION_BUDGET``, if it takes too long or too much memory to tell.
+            Unavailable: ``QUEUE_FULL``, if too many validations wait.
+        """
+        return await self.validators.violations(schema, data)
+
+    async def check_upload(self, caller: Caller, document: object, data: Any = None) -> Judged:
+        """Put an uploaded JSON Schema through the gate, and a document, unless it is None, through the schema.
+
+        The caller's token pays for what takes long, and so do the uploads of its organizations: more tokens don't help.
+
+        Raises:
+            Unavailable: ``QUEUE_FULL``, if too many validations wait.
+        """
+        organizations = sorted(caller.organizations(Permission.USERSCHEMA_READ) or ())
+        payers = [f"token {caller.token_id}", *(f"uploads {organization}" for organization in organizations)]
+        return await self.validators.check(document, data, payers)

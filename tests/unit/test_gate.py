@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,9 +12,9 @@ _OLD = ["http://json-schema.org/draft-04/schema#", "http://json-schema.org/draft
 _DIALECTS = [each.uri for each in Dialect]
 
 
-def found(document: object, **options: int) -> list[tuple[str, str]]:
+def found(document: object, *, max_bytes: int = gate.MAX_BYTES) -> list[tuple[str, str]]:
     """List where the gate refuses a document, and why."""
-    return [(each.field, each.reason) for each in gate.check(document, **options).violations]
+    return [(each.field, each.reason) for each in gate.check(document, max_bytes=max_bytes).violations]
 
 
 def warned(document: object) -> list[tuple[str, str]]:
@@ -112,7 +111,7 @@ class TestMetaschema:
         """Every error of the metaschema comes with its pointer, beside the findings of the other rules."""
         document = {
             "type": "strnig",
-            "properties": {"a/b": {"minLength": -1, "pattern": "(?=a)"}, "c": {"required": ["x", 3]}},
+            "properties": {"a/b": {"minLength": -1, "pattern": "(?>a)"}, "c": {"required": ["x", 3]}},
             "items": 7,
             "allOf": [{"$ref": "#/nowhere"}, {}],
         }
@@ -120,7 +119,7 @@ class TestMetaschema:
             ("schema/type", "anyOf"),
             ("schema/type", "enum"),
             ("schema/properties/a~1b/minLength", "minimum"),
-            ("schema/properties/a~1b/pattern", "patternLookAround"),
+            ("schema/properties/a~1b/pattern", "patternSyntax"),
             ("schema/properties/c/required/1", "type"),
             ("schema/items", "type"),
             ("schema/allOf/0/$ref", "refUnresolved"),
@@ -139,7 +138,7 @@ class TestMetaschema:
 
     def test_data_is_no_schema(self) -> None:
         """What looks like a schema inside data is data."""
-        inner = {"type": "wrong", "pattern": "(?=a)", "$ref": "https://example.com", gate.PERMISSION: {}}
+        inner = {"type": "wrong", "pattern": "(?>a)", "$ref": "https://example.com", gate.PERMISSION: {}}
         document = {
             "const": inner,
             "enum": [inner],
@@ -153,13 +152,13 @@ class TestMetaschema:
     def test_reached_by_reference(self) -> None:
         """What only a reference makes a schema is judged as one, and named where it is."""
         document = {
-            "components": {"a": {"type": "wrong", "properties": {"b": {"pattern": "(?!b)"}}}},
+            "components": {"a": {"type": "wrong", "properties": {"b": {"pattern": "(?>b)"}}}},
             "$ref": "#/components/a",
         }
         assert set(found(document)) == {
             ("schema/components/a/type", "anyOf"),
             ("schema/components/a/type", "enum"),
-            ("schema/components/a/properties/b/pattern", "patternLookAround"),
+            ("schema/components/a/properties/b/pattern", "patternSyntax"),
         }
 
     def test_many(self) -> None:
@@ -254,21 +253,24 @@ class TestPatterns:
             r"^[\u0041-\u005a\x61]\/\cA$",
             "^$",
             "",
+            "(?=a)b",
+            "^(?!admin).{1,20}$",
+            "(?<=a)b",
+            "(?<!a)b",
+            r"^(a)\1$",
+            "x.{100}y",
+            "^(.{0,50}x)*$",
+            "(a|b)*a(a|b){20}",
+            "a" * 20_000,
         ],
     )
     def test_taken(self, pattern: str) -> None:
-        """What honest authors write is taken, as a pattern and for names of properties."""
+        """What honest authors write is taken, and what may be slow too, as a pattern and for names of properties."""
         assert found({"pattern": pattern, "patternProperties": {pattern: {}}}) == []
 
     @pytest.mark.parametrize(
         ("pattern", "reason"),
         [
-            ("(?=a)b", "patternLookAround"),
-            ("(?!a)b", "patternLookAround"),
-            ("(?<=a)b", "patternLookAround"),
-            ("(?<!a)b", "patternLookAround"),
-            (r"(a)\1", "patternBackReference"),
-            (r"(?<n>a)\k<n>", "patternBackReference"),
             ("(", "patternSyntax"),
             (")", "patternSyntax"),
             ("[a", "patternSyntax"),
@@ -281,48 +283,34 @@ class TestPatterns:
             (r"\<a", "patternSyntax"),
             (r"\p{Nope}", "patternSyntax"),
             ("a{3,1}", "patternSyntax"),
-            ("a" * 20_000, "patternSize"),
+            (r"(?<n>a)\k<n>", "patternSyntax"),
+            ("(" * 300 + "a" + ")" * 300, "patternSyntax"),
             (r"^\p{L}{1,2000}$", "patternSize"),
-            ("^.{1,100000}$", "patternCost"),
-            ("x.{100}y", "patternCost"),
-            ("^(.{0,50}x)*$", "patternCost"),
-            (r"\p{L}{100}x", "patternCost"),
-            ("(a|b)*a(a|b){20}", "patternCost"),
-            ("^((a|b|ab){10,20})*$", "patternCost"),
-            (r"^(\p{Ll}?[\p{L}\p{N}]{3,43})*$", "patternCost"),
-            (r"((a*){10,10}[^a]?)*\p{Lu}\b+$", "patternCost"),
-            ("(" * 200 + "a" + ")" * 200, "patternCost"),
-            ("(((a{1000}){1000}){1000}){1000}", "patternCost"),
+            ("^.{1,100000}$", "patternSize"),
+            ("(((a{1000}){1000}){1000}){1000}", "patternSize"),
+            (r"(?=\p{L}{2000})", "patternSize"),
         ],
     )
     def test_refused(self, pattern: str, reason: str) -> None:
-        """What the linear engine can't take, or would take long for, is refused, also among names of properties."""
+        """What is no pattern, or compiles to too much, is refused, also among names of properties."""
         assert found({"items": {"pattern": pattern}}) == [("schema/items/pattern", reason)]
         expected = [("schema/patternProperties/" + pattern.replace("~", "~0").replace("/", "~1"), reason)]
         assert found({"patternProperties": {pattern: {}}}) == expected
 
-    def test_all_together(self) -> None:
-        """The patterns of one schema have a limit together."""
-        properties = {f"p{number:02}": {"pattern": rf"^[\p{{L}}{number:02}]{{1,190}}$"} for number in range(10)}
-        findings = found({"properties": properties})
-        assert findings
-        assert {reason for _, reason in findings} == {"patternSize"}
-
     def test_names_the_limit(self) -> None:
-        """A refusal for cost says the limit and what helps."""
-        (violation,) = gate.check({"pattern": "x.{100}y"}).violations
-        assert "1000 states" in violation.description
+        """A refusal for size says the limit and what helps."""
+        (violation,) = gate.check({"pattern": "^.{1,100000}$"}).violations
+        assert "10485760 bytes" in violation.description
         assert "repeat less" in violation.description
 
 
 class TestOwnKeywords:
     def test_permission(self) -> None:
-        """Field permissions are refused wherever a schema has them, while nothing enforces them."""
+        """Field permissions are taken where they are well-formed; ``test_field_access.py`` tells the rest."""
         document = {"properties": {"a": {gate.PERMISSION: {"owner": "rw"}}}, gate.PERMISSION: {}}
-        assert found(document) == [
-            (f"schema/properties/a/{gate.PERMISSION}", "permissionUnsupported"),
-            (f"schema/{gate.PERMISSION}", "permissionUnsupported"),
-        ]
+        assert found(document) == []
+        document["properties"]["a"][gate.PERMISSION] = {"owner": "all"}
+        assert found(document) == [(f"schema/properties/a/{gate.PERMISSION}/owner", "permissionValue")]
 
     @pytest.mark.parametrize(
         ("keyword", "value", "reasons"),
@@ -349,14 +337,6 @@ class TestOwnKeywords:
 
 
 class TestHostile:
-    def test_expansion(self) -> None:
-        """Schemas that unfold to millions under unevaluatedProperties are refused; without it they are cheap."""
-        names = [f"a{number}" for number in range(31)]
-        twice = {name: {"allOf": [{"$ref": f"#/$defs/{after}"}] * 2} for name, after in pairwise(names)}
-        document = {"$ref": "#/$defs/a0", "$defs": {**twice, "a30": {}}}
-        assert found(document) == []
-        assert found({**document, "unevaluatedProperties": False}) == [("schema", "unevaluatedExpansion")]
-
     @pytest.mark.parametrize("keyword", ["not", "items", "if", "contains", "unevaluatedItems"])
     def test_long_chain(self, keyword: str) -> None:
         """A chain of thousands of references ends no process."""
@@ -371,10 +351,9 @@ class TestHostile:
             {"required": list(range(30_000))},
             {"allOf": [{"type": "x"} for _ in range(15_000)]},
             {"$id": "a/" * 1_000, "allOf": [{"$ref": "../b"} for _ in range(3_000)]},
-            {"properties": {f"{number}": {"pattern": f"^(.{{0,50}}x{number})*$"} for number in range(4_000)}},
             {"x": {f"{n}": {"type": 3} for n in range(5_000)}, "allOf": [{"$ref": f"#/x/{n}"} for n in range(3_000)]},
         ],
-        ids=["long-name", "dependencies", "required", "types", "identifier", "patterns", "references"],
+        ids=["long-name", "dependencies", "required", "types", "identifier", "references"],
     )
     def test_many_errors(self, document: dict[str, Any]) -> None:
         """Documents made to have huge lists of errors get a short one."""

@@ -44,10 +44,10 @@ BODIES = {
 }
 STRUCTS = {operation.name: operation.body for route in ROUTES if (operation := operation_of(route)) and operation.body}
 EXAMPLES = [
-    pytest.param(content["schema"], example, id=f"{name}-{kind}")
+    pytest.param(content["schema"], example, id=f"{name}-{kind}-{media_type}")
     for name, (_, _, operation) in OPERATIONS.items()
     for kind, part in {"body": operation.get("requestBody", {}), **operation["responses"]}.items()
-    for content in part.get("content", {}).values()
+    for media_type, content in part.get("content", {}).items()
     if (example := content.get("example")) is not None
 ] + [
     pytest.param(content["schema"], example["value"], id=f"{name}-{reason}")

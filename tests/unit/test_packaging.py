@@ -57,9 +57,9 @@ class TestLocks:
         ("lock", "expected"),
         [
             ("build", GROUPS["build"]),
-            ("server", RUNTIME | EXTRAS["motor"]),
-            ("run", RUNTIME | EXTRAS["motor"] | EXTRAS["local"] | GROUPS["build"]),
-            ("dev", RUNTIME | EXTRAS["motor"] | EXTRAS["local"] | GROUPS["build"] | GROUPS["dev"]),
+            ("server", RUNTIME | EXTRAS["motor"] | EXTRAS["python-validator"]),
+            ("run", RUNTIME.union(*EXTRAS.values()) | GROUPS["build"]),
+            ("dev", RUNTIME.union(*EXTRAS.values()) | GROUPS["build"] | GROUPS["dev"]),
         ],
         ids=["build", "server", "run", "dev"],
     )
@@ -103,7 +103,7 @@ class TestDistribution:
             for row in re.findall(r"(?m)^\|([^|]*)\|", text("README.md"))
             for word in re.findall(r"[\w.-]+", row)
         }
-        assert RUNTIME | EXTRAS["motor"] | EXTRAS["local"] <= cells
+        assert RUNTIME.union(*EXTRAS.values()) <= cells
 
 
 class TestContainers:

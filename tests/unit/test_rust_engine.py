@@ -119,6 +119,9 @@ class TestDialects:
         assert reasons(schema, [1], "draft-07") == ["falseSchema"]
 
 
+_SLOW = "^(?=a)(a|a|b)*(?=c)c$"
+
+
 class TestSafety:
     def test_nothing_fetched(self, tmp_path: Path) -> None:
         """A reference to elsewhere fetches neither over the network nor from the disk: it is an error."""
@@ -145,11 +148,44 @@ class TestSafety:
             server.server_close()
         assert asked == []
 
-    @pytest.mark.parametrize("pattern", ["(?=a)", r"(a)\1", r"\p{L}{2000}"])
-    def test_linear_patterns_only(self, pattern: str) -> None:
-        """The engine that compiles has no backtracking and a limit of its own, gate or no gate."""
+    @pytest.mark.parametrize("pattern", [r"\p{L}{2000}", r"(?=\p{L}{2000})"])
+    def test_size_of_patterns(self, pattern: str) -> None:
+        """Both engines for patterns have a limit of what one compiles to, gate or no gate."""
         with pytest.raises(ValueError, match="regex"):
             compile_schema({"pattern": pattern}, "2020-12")
+
+    @pytest.mark.parametrize(
+        ("pattern", "good", "bad"),
+        [
+            ("^(?!admin$)[a-z]+$", "administrator", "admin"),
+            ("^(?=.*[0-9])(?=.*[a-z]).{8,}$", "abcdefg1", "abcdefgh"),
+            ("(?<=a)b", "ab", "cb"),
+            ("(?<!a)b", "cb", "ab"),
+            (r"^(['\"]).*\1$", "'a'", "'a\""),
+            (r"^(?!\bfoo\b)\p{L}+ \d$", "bar 1", "foo 1"),
+        ],
+        ids=["ahead", "several", "behind", "not-behind", "back-reference", "mixed"],
+    )
+    def test_look_around(self, pattern: str, good: str, bad: str) -> None:
+        """Patterns that look around or refer back are matched as ECMA-262 says."""
+        assert (reasons({"pattern": pattern}, good), reasons({"pattern": pattern}, bad)) == ([], ["pattern"])
+
+    @pytest.mark.parametrize(
+        "schema",
+        [
+            {"properties": {"a": {"pattern": _SLOW}}},
+            {"properties": {"a": {"not": {"pattern": _SLOW}}}},
+            {"properties": {"a": {"if": {"pattern": _SLOW}, "then": False}}},
+            {"properties": {"a": {"oneOf": [{"pattern": _SLOW}, {"type": "string"}]}}},
+            {"additionalProperties": {"contains": {"pattern": _SLOW}, "minContains": 0, "maxContains": 0}},
+        ],
+        ids=["plain", "not", "if", "oneOf", "contains"],
+    )
+    def test_backtracking_is_bounded(self, schema: dict[str, Any]) -> None:
+        """A text for which a pattern gives up makes the document invalid, wherever the pattern stands."""
+        text = "a" * 5_000
+        data = {"b": [text]} if "additionalProperties" in schema else {"a": text}
+        assert not compile_schema(schema, "2020-12").is_valid(data)
 
     def test_linear_time(self) -> None:
         """A pattern that ruins a backtracking engine is matched at once."""

@@ -1,107 +1,72 @@
 from __future__ import annotations
 
-import asyncio
-import json
-from dataclasses import replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
-import pytest
-
-from schema_user.domain.schema import SchemaState, UserSchema
-from schema_user.validation import cache
 from schema_user.validation.cache import ValidatorCache
-from schema_user.validation.rust import RustValidator, compile_schema
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-_NOW = datetime(2026, 1, 2, tzinfo=UTC)
-_SCHEMA = UserSchema(
-    schema_id="1",
-    organization_id=None,
-    type="customer",
-    revision=1,
-    text=json.dumps({"required": ["name"]}),
-    dialect="2020-12",
-    state=SchemaState.ACTIVE,
-    authenticators=(),
-    created_at=_NOW,
-    changed_at=_NOW,
-)
 
 
-@pytest.fixture
-def compiled(monkeypatch: pytest.MonkeyPatch) -> list[Mapping[str, Any]]:
-    """List what is compiled, in order."""
-    documents: list[Mapping[str, Any]] = []
+@dataclass(frozen=True)
+class Value:
+    """Something of a size."""
 
-    def counting(document: Mapping[str, Any], dialect: str) -> RustValidator:
-        documents.append(document)
-        return compile_schema(document, dialect)
-
-    monkeypatch.setattr(cache, "compile_schema", counting)
-    return documents
+    name: str
+    size: int = 10
 
 
-async def test_compiles_once(compiled: list[Mapping[str, Any]]) -> None:
-    """The second caller gets the first one's validator, also when both ask at once."""
-    validators = ValidatorCache()
-    first, *others = await asyncio.gather(*(validators.get(_SCHEMA) for _ in range(10)))
-    assert all(each is first for each in others)
-    assert await validators.get(_SCHEMA) is first
-    assert len(compiled) == 1
-    assert [each.field for each in first.violations({})] == ["data/name"]
+def test_keeps_by_schema_and_revision() -> None:
+    """Another revision of a schema is another value, and both are kept."""
+    cache: ValidatorCache[Value] = ValidatorCache(100)
+    cache.put(("a", 1), Value("old"))
+    cache.put(("a", 2), Value("new"))
+    assert (cache.get(("a", 1)), cache.get(("a", 2)), cache.get(("a", 3))) == (Value("old"), Value("new"), None)
 
 
-async def test_revision_is_another(compiled: list[Mapping[str, Any]]) -> None:
-    """Another revision is compiled anew, and both are kept."""
-    validators = ValidatorCache()
-    old = await validators.get(_SCHEMA)
-    new = await validators.get(replace(_SCHEMA, revision=2, text="{}"))
-    assert (len(old.violations({})), len(new.violations({}))) == (1, 0)
-    assert await validators.get(_SCHEMA) is old
-    assert len(compiled) == 2
+def test_replaces() -> None:
+    """A second value under a key takes the place of the first, wherever that one stands."""
+    cache: ValidatorCache[Value] = ValidatorCache(100)
+    for value in (Value("a", 10), Value("b", 20)):
+        cache.put(("a", 1), value)
+    assert (cache.get(("a", 1)), cache.size) == (Value("b", 20), 20)
+    cache.put(("a", 1), Value("c", 30))
+    assert (cache.get(("a", 1)), cache.size) == (Value("c", 30), 30)
 
 
-async def test_bounded_by_bytes(compiled: list[Mapping[str, Any]]) -> None:
+def test_bounded_by_bytes() -> None:
     """The least recently used goes when the bytes are full."""
-    one = compile_schema({"required": ["name"]}, "2020-12").size
-    validators = ValidatorCache(one * 2)
-    a, b, c = (replace(_SCHEMA, schema_id=name) for name in "abc")
-    await validators.get(a)
-    await validators.get(b)
-    await validators.get(a)
-    await validators.get(c)
-    assert validators.size == one * 2
-    compiled.clear()
-    await validators.get(a)
-    await validators.get(c)
-    assert compiled == []
-    await validators.get(b)
-    assert len(compiled) == 1
+    cache: ValidatorCache[Value] = ValidatorCache(30)
+    for name in "abcd":
+        cache.put((name, 1), Value(name))
+    assert cache.size == 30
+    assert [cache.get((name, 1)) is not None for name in "abcd"] == [False, True, True, True]
 
 
-async def test_too_large_to_keep(compiled: list[Mapping[str, Any]]) -> None:
-    """A validator larger than the whole cache works, and isn't kept."""
-    validators = ValidatorCache(1)
-    assert (await validators.get(_SCHEMA)).violations({"name": "a"}) == []
-    await validators.get(_SCHEMA)
-    assert (len(compiled), validators.size) == (2, 0)
+def test_too_large_to_keep() -> None:
+    """A value larger than the whole cache is not kept, and leaves nothing behind."""
+    cache: ValidatorCache[Value] = ValidatorCache(30)
+    cache.put(("a", 1), Value("a", 31))
+    assert (cache.get(("a", 1)), cache.size) == (None, 0)
 
 
-async def test_failure_is_not_kept(compiled: list[Mapping[str, Any]]) -> None:
-    """What fails to compile fails again, and leaves nothing behind."""
-    validators = ValidatorCache()
-    broken = replace(_SCHEMA, text='{"type": "wrong"}')
-    for _ in range(2):
-        with pytest.raises(ValueError, match="wrong"):
-            await validators.get(broken)
-    assert (len(compiled), validators.size) == (2, 0)
+def test_those_used_once_push_out_nobody() -> None:
+    """Ten thousand schemas that are used once leave those alone that are used again and again."""
+    cache: ValidatorCache[Value] = ValidatorCache(1_000)
+    used = [(f"used{number}", 1) for number in range(50)]
+    for key in used:
+        cache.put(key, Value(key[0]))
+    assert all(cache.get(key) for key in used)
+    for number in range(10_000):
+        cache.put((f"once{number}", 1), Value("once"))
+    assert all(cache.get(key) for key in used)
+    assert cache.size <= 1_000
 
 
-def test_compile_keeps_nothing() -> None:
-    """A document can be compiled without being kept."""
-    validators = ValidatorCache()
-    assert validators.compile({"type": "object"}, "draft-07").violations([])[0].reason == "type"
-    assert validators.size == 0
+def test_those_used_again_make_room_for_each_other() -> None:
+    """More than fits, all of it used again, stays within the bytes, and the latest are there."""
+    cache: ValidatorCache[Value] = ValidatorCache(100)
+    for number in range(100):
+        key = (f"k{number}", 1)
+        cache.put(key, Value(key[0]))
+        assert cache.get(key) == Value(key[0])
+        assert cache.size <= 100
+    assert cache.get(("k99", 1)) == Value("k99")
+    assert cache.get(("k0", 1)) is None

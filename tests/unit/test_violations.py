@@ -21,29 +21,35 @@ class TestWords:
     @pytest.mark.parametrize(
         ("schema", "data", "expected"),
         [
-            ({"type": "string"}, 1, ("data", "type", "must be of type string")),
-            ({"type": ["string", "null"]}, 1, ("data", "type", "must be of type null or string")),
+            ({"type": "string"}, 1, ("data", "type", "must be of type string, not integer")),
+            ({"type": ["string", "null"]}, 1.5, ("data", "type", "must be of type null or string, not number")),
+            ({"type": "string"}, True, ("data", "type", "must be of type string, not boolean")),
+            ({"type": "string"}, None, ("data", "type", "must be of type string, not null")),
+            ({"type": "object"}, [], ("data", "type", "must be of type object, not array")),
+            ({"type": "array"}, {}, ("data", "type", "must be of type array, not object")),
+            ({"type": "array"}, "a", ("data", "type", "must be of type array, not string")),
+            ({"type": "integer"}, 1.5, ("data", "type", "must be of type integer, not number")),
             ({"minLength": 2}, "a", ("data", "minLength", "must be at least 2 characters long")),
             ({"maxLength": 1}, "ab", ("data", "maxLength", "must be at most 1 character long")),
-            ({"pattern": "^a$"}, "b", ("data", "pattern", "does not match the pattern ^a$")),
-            ({"pattern": "^" + "a" * 300}, "b", ("data", "pattern", "does not match the schema's pattern")),
+            ({"pattern": "^a$"}, "b", ("data", "pattern", "must match the pattern ^a$")),
+            ({"pattern": "^" + "a" * 300}, "b", ("data", "pattern", "must match a long pattern")),
             ({"format": "email"}, "b", ("data", "format", "must be an email address")),
             ({"format": "ipv4"}, "b", ("data", "format", "must be of the format ipv4")),
             ({"enum": ["a", 1, None]}, "b", ("data", "enum", 'must be one of "a", 1, null')),
             ({"enum": ["a" * 300, 1]}, "b", ("data", "enum", "must be one of …, 1")),
-            ({"enum": list(range(500))}, "b", ("data", "enum", "is not one of the values that are allowed")),
+            ({"enum": list(range(500))}, "b", ("data", "enum", "must be one of the 500 values that the schema lists")),
             ({"const": {"a": 1}}, "b", ("data", "const", 'must be {"a": 1}')),
-            ({"const": "a" * 300}, "b", ("data", "const", "is not the one value that is allowed")),
+            ({"const": "a" * 300}, "b", ("data", "const", "must be the one value that the schema names")),
             ({"minimum": 3}, 2, ("data", "minimum", "must be at least 3")),
             ({"maximum": 2.5}, 3, ("data", "maximum", "must be at most 2.5")),
             ({"exclusiveMinimum": 3}, 3, ("data", "exclusiveMinimum", "must be greater than 3")),
             ({"exclusiveMaximum": 3}, 3, ("data", "exclusiveMaximum", "must be less than 3")),
             ({"multipleOf": 0.5}, 0.3, ("data", "multipleOf", "must be a multiple of 0.5")),
-            ({"minItems": 2}, [], ("data", "minItems", "must have at least 2 items")),
-            ({"maxItems": 1}, [1, 2], ("data", "maxItems", "must have at most 1 item")),
+            ({"minItems": 2}, [], ("data", "minItems", "must have at least 2 items, not 0")),
+            ({"maxItems": 1}, [1, 2], ("data", "maxItems", "must have at most 1 item, not 2")),
             ({"uniqueItems": True}, [1, 1], ("data", "uniqueItems", "must not have equal items")),
-            ({"minProperties": 2}, {}, ("data", "minProperties", "must have at least 2 properties")),
-            ({"maxProperties": 1}, {"a": 1, "b": 1}, ("data", "maxProperties", "must have at most 1 property")),
+            ({"minProperties": 2}, {}, ("data", "minProperties", "must have at least 2 properties, not 0")),
+            ({"maxProperties": 1}, {"a": 1, "b": 1}, ("data", "maxProperties", "must have at most 1 property, not 2")),
             ({"not": {"type": "null"}}, None, ("data", "not", "is of a form that the schema excludes")),
             ({"contains": {"const": 1}}, [2], ("data", "contains", "has no item of the form that it must contain")),
             (
@@ -73,7 +79,7 @@ class TestWords:
     @pytest.mark.parametrize(
         ("schema", "data", "description"),
         [
-            ({"items": [True], "additionalItems": False}, [1, 2], "must have at most 1 item"),
+            ({"items": [True], "additionalItems": False}, [1, 2], "must have at most 1 item, not 2"),
             ({"contentEncoding": "base64"}, "!", "must be encoded as base64"),
             ({"contentMediaType": "application/json"}, "!", "must hold application/json"),
         ],
@@ -142,6 +148,12 @@ class TestPlaces:
         found = listed(schema, list(range(12)))
         assert [each[0] for each in found] == [f"data/{number}" for number in range(12)]
 
+    def test_order_of_data(self) -> None:
+        """The order in which a document happens to have its members makes no difference."""
+        schema = {"additionalProperties": {"anyOf": [{"type": "string"}, {"required": ["x", "y"]}]}, "required": ["n"]}
+        data: dict[str, Any] = {f"p{number}": [1, {}, None][number % 3] for number in range(30)}
+        assert listed(schema, data) == listed(schema, dict(reversed(data.items())))
+
     def test_prefix(self) -> None:
         """The first part of the pointer can be chosen."""
         found = compile_schema({"required": ["a"]}, "2020-12").violations({}, "body/data")
@@ -156,7 +168,7 @@ class TestAlternatives:
     def test_types(self) -> None:
         """Alternatives that differ by type only are named together."""
         schema = {"properties": {"a": {"anyOf": [{"type": "string"}, {"type": "null"}]}}}
-        assert listed(schema, {"a": 1}) == [("data/a", "anyOf", "must be of type null or string")]
+        assert listed(schema, {"a": 1}) == [("data/a", "anyOf", "must be of type null or string, not integer")]
 
     def test_nearest(self) -> None:
         """The nearest alternative's own violations follow, at their places."""
@@ -164,7 +176,7 @@ class TestAlternatives:
         iban = {"properties": {"kind": {"const": "iban"}, "iban": {"type": "string"}}, "required": ["iban"]}
         schema = {"properties": {"pay": {"oneOf": [card, iban]}}}
         assert listed(schema, {"pay": {"kind": "iban"}}) == [
-            ("data/pay", "oneOf", "fits none of the 2 alternatives; the nearest is number 2"),
+            ("data/pay", "oneOf", "fits none of the 2 alternatives; the nearest, number 2: iban is required"),
             ("data/pay/iban", "required", "is required (alternative 2)"),
         ]
 
@@ -172,20 +184,54 @@ class TestAlternatives:
         """A value of the right type but another constant is told what it may be."""
         schema = {"anyOf": [{"enum": ["a", "b"]}, {"type": "array"}]}
         assert listed(schema, "c") == [
-            ("data", "anyOf", "fits none of the 2 alternatives; the nearest is number 1"),
+            ("data", "anyOf", 'fits none of the 2 alternatives; the nearest, number 1: must be one of "a", "b"'),
             ("data", "enum", 'must be one of "a", "b" (alternative 1)'),
         ]
 
     def test_none_near(self) -> None:
-        """If no alternative is nearer than another, none is guessed."""
+        """If no alternative is nearer than another, none is guessed; what each lacks is told if it is one thing."""
         schema = {"anyOf": [{"required": ["a"]}, {"required": ["b"]}]}
+        assert listed(schema, {}) == [
+            ("data", "anyOf", "fits none of the 2 alternatives; the nearest: a is required, or b is required")
+        ]
+        schema = {"anyOf": [{"required": ["a", "c"]}, {"required": ["b", "c"]}]}
         assert listed(schema, {}) == [("data", "anyOf", "fits none of the 2 alternatives")]
+        schema = {"anyOf": [{"required": [name]} for name in "abcdef"]}
+        assert listed(schema, {}) == [("data", "anyOf", "fits none of the 6 alternatives")]
+
+    def test_shape_counts_more_than_content(self) -> None:
+        """An alternative whose shape the value has is nearer than one that it has not, whatever is wrong inside."""
+        iban = {"required": ["iban"], "properties": {"iban": {"minLength": 15, "pattern": "^[A-Z]"}}}
+        schema = {"oneOf": [{"required": ["card"]}, iban]}
+        assert listed(schema, {"iban": "0"})[0][2] == (
+            "fits none of the 2 alternatives; the nearest, number 2: iban must be at least 15 characters long"
+        )
+
+    def test_deeper_is_nearer(self) -> None:
+        """Of two alternatives with as many errors, that one is nearer in which more was right on the way."""
+        schema = {
+            "anyOf": [
+                {"properties": {"a": {"type": "string"}}},
+                {"properties": {"a": {"properties": {"b": {"type": "string"}}}}},
+            ]
+        }
+        assert listed(schema, {"a": {"b": 1}})[0][2] == (
+            "fits none of the 2 alternatives; the nearest, number 2: a/b must be of type string, not integer"
+        )
+
+    def test_long_names(self) -> None:
+        """A long name is cut where it is told in passing; its own pointer is whole."""
+        schema = {"anyOf": [{"additionalProperties": {"type": "string"}}, {"type": "null"}]}
+        found = listed(schema, {"n" * 5000: 1})
+        assert len(found[0][2]) < 400
+        assert found[1][0] == "data/" + "n" * 5000
 
     def test_several_fit(self) -> None:
         """More than one fitting alternative of oneOf is said so."""
         schema = {"oneOf": [{"type": "integer"}, {"minimum": 0}]}
-        assert listed(schema, 1) == [
-            ("data", "oneOf", "fits more than one of the alternatives, of which exactly one must fit")
+        assert listed(schema, 1) == [("data", "oneOf", "fits the alternatives 1 and 2; exactly one must fit")]
+        assert listed({"oneOf": [{"minimum": n} for n in range(10)]}, 8) == [
+            ("data", "oneOf", "fits 9 of the 10 alternatives; exactly one must fit")
         ]
 
     def test_nested(self) -> None:
@@ -197,7 +243,11 @@ class TestAlternatives:
         for _ in range(8):
             data = {"a": data}
         assert listed(schema, data) == [
-            ("data", "anyOf", "fits none of the 2 alternatives; the nearest is number 1"),
+            (
+                "data",
+                "anyOf",
+                "fits none of the 2 alternatives; the nearest, number 1: a fits none of the 2 alternatives",
+            ),
             ("data/a", "anyOf", "fits none of the 2 alternatives (alternative 1)"),
         ]
 

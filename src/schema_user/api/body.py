@@ -22,6 +22,7 @@ from schema_user.errors import Malformed, Violation
 T = TypeVar("T")
 
 MAX_VIOLATIONS: Final = 100
+_MAX_FIELD_CHARACTERS: Final = 64 * 1024
 _LONGEST_INTEGER: Final = 64
 _KEY: Final = re.compile(rb'"[ \t\r\n]*:')
 _EXACT_TYPES: Final = frozenset({int, float, bool, type(None)})
@@ -37,6 +38,22 @@ _NAMES: Final = {
 }
 
 Path = tuple[str | int, ...]
+
+
+class _Found(list[Violation]):
+    """What is wrong with a body; a long key in which much is wrong must not be written once for each of it."""
+
+    room = _MAX_FIELD_CHARACTERS
+    others = 0
+
+    def add(self, path: Path, description: str, reason: str) -> None:
+        """Add a violation if there is a place for it, else count it."""
+        size = sum(len(token) for token in path if isinstance(token, str))
+        if self and (len(self) == MAX_VIOLATIONS or size > self.room):
+            self.others += 1
+            return
+        self.room -= size
+        self.append(Violation(_safe_pointer(*path), description, reason))
 
 
 def decode(raw: bytes, into: type[T], max_depth: int) -> T:
@@ -56,7 +73,7 @@ def decode(raw: bytes, into: type[T], max_depth: int) -> T:
         raise refused(_explain(raw, max_depth, error)) from None
     keys = _count(value, max_depth)
     if b"\\u0000" in raw or _may_repeat(raw, keys):
-        found: list[Violation] = []
+        found = _Found()
         if _may_repeat(raw, _look(value, (), max_depth, found)) and not found:
             found = _explain(raw, max_depth, None)
         if found:
@@ -88,8 +105,9 @@ def refused(found: list[Violation], reason: str = "FIELD_INVALID") -> Malformed:
     """Give the fault for a body with these violations."""
     first = found[0]
     shown = found[:MAX_VIOLATIONS]
-    if len(found) > MAX_VIOLATIONS:
-        shown.append(Violation("", f"and {len(found) - MAX_VIOLATIONS} more", "truncated"))
+    others = len(found) - len(shown) + (found.others if isinstance(found, _Found) else 0)
+    if others:
+        shown.append(Violation("", f"and {others} more", "truncated"))
     return Malformed(reason, f"{first.field or 'the body'} {first.description}", shown)
 
 
@@ -119,60 +137,59 @@ def _count(value: Any, levels: int) -> float:
     return keys
 
 
-def _look(value: Any, path: Path, levels: int, found: list[Violation]) -> int:
+def _look(value: Any, path: Path, levels: int, found: _Found) -> int:
     """Collect what msgspec lets through but we do not; give the number of keys."""
     kind = type(value)
     if kind is str:
         if "\x00" in value:
-            found.append(Violation(pointer(*path), "must not contain NUL", "nul"))
+            found.add(path, "must not contain NUL", "nul")
         return 0
     if kind is dict:
         if levels == 0:
-            found.append(_too_deep(path))
+            found.add(path, *_TOO_DEEP)
             return 0
         keys = len(value)
         in_data = bool(path) and path[0] == "data"
         for key, member in value.items():
             if "\x00" in key:
-                found.append(Violation(pointer(*path, key), "a key must not contain NUL", "nul"))
+                found.add((*path, key), "a key must not contain NUL", "nul")
             elif in_data and (problem := forbidden_key(key)):
-                found.append(Violation(pointer(*path, key), problem, "key"))
+                found.add((*path, key), problem, "key")
             if type(member) not in _EXACT_TYPES or type(member) is int:
                 keys += _look(member, (*path, key), levels - 1, found)
         return keys
     if kind is list:
         if levels == 0:
-            found.append(_too_deep(path))
+            found.add(path, *_TOO_DEEP)
             return 0
         return sum(_look(member, (*path, index), levels - 1, found) for index, member in enumerate(value))
     if kind is int and not INT64_MIN <= value <= INT64_MAX:
-        found.append(Violation(pointer(*path), "must be within 64 bits", "range"))
+        found.add(path, "must be within 64 bits", "range")
     return 0
 
 
-def _too_deep(path: Path) -> Violation:
-    return Violation(pointer(*path), "is nested too deep", "depth")
+_TOO_DEEP: Final = ("is nested too deep", "depth")
 
 
 class _Pairs(list[tuple[str, Any]]):
     """The members of an object, with those whose key is repeated."""
 
 
-def _explain(raw: bytes, max_depth: int, error: Exception | None) -> list[Violation]:
+def _explain(raw: bytes, max_depth: int, error: Exception | None) -> _Found:
     """Find out, with the standard library's parser, what is wrong with a text and where."""
     if raw.startswith(b"\xef\xbb\xbf"):
-        return [Violation("", "must not begin with a byte order mark", "malformed")]
+        return _Found([Violation("", "must not begin with a byte order mark", "malformed")])
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as wrong:
-        return [Violation("", f"is not UTF-8 at byte {wrong.start}", "malformed")]
+        return _Found([Violation("", f"is not UTF-8 at byte {wrong.start}", "malformed")])
     try:
         value = json.loads(text, object_pairs_hook=_Pairs, parse_int=_integer)
     except json.JSONDecodeError as wrong:
-        return [Violation("", f"is not JSON: line {wrong.lineno}, column {wrong.colno}", "malformed")]
+        return _Found([Violation("", f"is not JSON: line {wrong.lineno}, column {wrong.colno}", "malformed")])
     except RecursionError:
-        return [Violation("", f"is nested deeper than {max_depth}", "depth")]
-    found: list[Violation] = []
+        return _Found([Violation("", f"is nested deeper than {max_depth}", "depth")])
+    found = _Found()
     _inspect(value, (), max_depth, found)
     if not found and error is not None:
         found.append(Violation("", "is not JSON", "malformed"))
@@ -184,27 +201,27 @@ def _integer(text: str) -> int | float:
     return int(text) if len(text) < _LONGEST_INTEGER else math.inf
 
 
-def _inspect(value: Any, path: Path, levels: int, found: list[Violation]) -> None:
+def _inspect(value: Any, path: Path, levels: int, found: _Found) -> None:
     if isinstance(value, (_Pairs, list)) and levels == 0:
-        found.append(_too_deep(path))
+        found.add(path, *_TOO_DEEP)
     elif isinstance(value, _Pairs):
         seen: set[str] = set()
         for key, member in value:
             if key in seen:
-                found.append(Violation(_safe_pointer(*path, key), "is given twice", "duplicateKey"))
+                found.add((*path, key), "is given twice", "duplicateKey")
             seen.add(key)
             if not _encodable(key):
-                found.append(Violation(_safe_pointer(*path, key), "has a lone surrogate in its key", "surrogate"))
+                found.add((*path, key), "has a lone surrogate in its key", "surrogate")
             _inspect(member, (*path, key), levels - 1, found)
     elif isinstance(value, list):
         for index, member in enumerate(value):
             _inspect(member, (*path, index), levels - 1, found)
     elif isinstance(value, str) and not _encodable(value):
-        found.append(Violation(_safe_pointer(*path), "has a lone surrogate", "surrogate"))
+        found.add(path, "has a lone surrogate", "surrogate")
     elif isinstance(value, float) and not math.isfinite(value):
-        found.append(Violation(_safe_pointer(*path), "must be a finite number in range", "range"))
+        found.add(path, "must be a finite number in range", "range")
     elif type(value) is int and not INT64_MIN <= value <= INT64_MAX:
-        found.append(Violation(_safe_pointer(*path), "must be within 64 bits", "range"))
+        found.add(path, "must be within 64 bits", "range")
 
 
 def _encodable(text: str) -> bool:

@@ -122,7 +122,7 @@ def _shown(document: Json, path: str, method: str, operation: Json) -> Json:
     common = [ref("parameters", name) for name in _COMMON]
     parameters = [_resolved(document, each) for each in operation["parameters"] if each not in common]
     body = operation.get("requestBody")
-    content = body["content"].get(JSON) if body else None
+    content = next(iter(body["content"].values())) if body else None
     answers = {int(code): _resolved(document, each) for code, each in operation["responses"].items()}
     security: list[Json] = operation["security"] if "security" in operation else document["security"]
     return {
@@ -174,9 +174,10 @@ def curl(path: str, method: str, operation: Json, parameters: list[Json]) -> str
     parts = [command]
     if operation.get("security") != []:
         parts.append('-H "Authorization: Bearer $TOKEN"')
-    content = operation.get("requestBody", {}).get("content", {}).get(JSON)
-    if content is not None:
-        parts.append(f'-H "Content-Type: {JSON}"')
+    bodies: Json = operation.get("requestBody", {}).get("content", {})
+    media_type = next(iter(bodies), "")
+    if "example" in (content := bodies.get(media_type, {})):
+        parts.append(f'-H "Content-Type: {media_type}"')
         text = msgspec.json.format(msgspec.json.encode(content["example"]), indent=2).decode()
         parts.append(f"--data {shlex.quote(text)}")
     return " \\\n  ".join(parts)

@@ -23,6 +23,11 @@ _CHANGED: Final = "2025-01-04T08:12:05.120Z"
 ID_PATTERN: Final = "^[A-Za-z0-9~:@+|-][A-Za-z0-9._~:@+|-]{0,199}$"
 KEY_PATTERN: Final = r"^(?!\$)(?!__proto__$)[^.\u0000]+$"
 DATA: Final = {"name": "Minnie Mouse", "loyalty": {"tier": "gold", "points": 1200}}
+MERGE_PATCH: Final = {"loyalty": {"points": 1250}, "nickname": None}
+JSON_PATCH: Final = [
+    {"op": "test", "path": "/loyalty/points", "value": 1200},
+    {"op": "replace", "path": "/loyalty/points", "value": 1250},
+]
 JSON_SCHEMA: Final = {
     "$schema": "http://json-schema.org/draft-07/schema#",
     "type": "object",

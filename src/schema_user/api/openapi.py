@@ -249,12 +249,22 @@ def _operation(operation: Operation, method: str, head: Json, components: Json) 
         "responses": _responses(operation, method, components),
         "x-permission": operation.permission,
     }
-    if operation.body is not None:
-        content: Json = {"schema": {"$ref": SCHEMAS + operation.body.__name__}}
-        if (example := body_example(operation)) is not None:
-            content["example"] = example
-        described["requestBody"] = {"required": not operation.optional_body, "content": {JSON: content}}
+    if operation.takes_body:
+        described["requestBody"] = {"required": not operation.optional_body, "content": _content(operation)}
     return described
+
+
+def _content(operation: Operation) -> Json:
+    """Describe a body by each media type in which it is taken."""
+    if operation.body is None:
+        return {
+            media_type: {"schema": {"$ref": SCHEMAS + media.component}, "example": media.example}
+            for media_type, media in operation.media.items()
+        }
+    content: Json = {"schema": {"$ref": SCHEMAS + operation.body.__name__}}
+    if (example := body_example(operation)) is not None:
+        content["example"] = example
+    return {JSON: content}
 
 
 def body_example(operation: Operation) -> Any:
@@ -288,7 +298,7 @@ def _responses(operation: Operation, method: str, components: Json) -> Json:
             "description": "The resource is still at the ETag in `If-None-Match`.",
             "headers": _headers(etag=True),
         }
-    refusals = {*_ALWAYS, *operation.faults, *(_WITH_BODY if operation.body is not None else ())}
+    refusals = {*_ALWAYS, *operation.faults, *(_WITH_BODY if operation.takes_body else ())}
     answers |= {str(http): ref("responses", refusal_name(http)) for http in refusals}
     return dict(sorted(answers.items()))
 

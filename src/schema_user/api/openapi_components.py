@@ -12,9 +12,11 @@ from schema_user.api.glossary import (
     DATA,
     FIELDS,
     ID_PATTERN,
+    JSON_PATCH,
     JSON_SCHEMA,
     KEY_PATTERN,
     LIMITS,
+    MERGE_PATCH,
     ORGANIZATION_ID,
     REQUEST_ID,
     field_of,
@@ -25,6 +27,7 @@ from schema_user.api.status import DOMAIN
 from schema_user.api.v3alpha.contact_bodies import EmailBody, PhoneBody, ResendBody
 from schema_user.api.v3alpha.schemas import CheckBody
 from schema_user.api.v3alpha.search_bodies import AnyQueryBody
+from schema_user.domain.patch import MAX_OPERATIONS
 from schema_user.domain.repetition import KEY_MAX_CHARACTERS
 
 if TYPE_CHECKING:
@@ -112,6 +115,7 @@ def _detail(name: str, properties: Json) -> Json:
 
 
 _TEXT: Final = {"type": "string"}
+_POINTER: Final = "^(/([^~]|~[01])*)?$"
 _FIXED: Final[Json] = {
     "Data": {
         "type": "object",
@@ -129,6 +133,41 @@ _FIXED: Final[Json] = {
             " equal, as JSON, to what was uploaded."
         ),
         "examples": [JSON_SCHEMA],
+    },
+    "MergePatch": {
+        "type": "object",
+        "description": (
+            "A JSON Merge Patch (RFC 7396) of the data: what is null goes, objects are merged, anything else replaces"
+            " what is there. An array is replaced as a whole. Keys obey the same rules as those of the data."
+        ),
+        "propertyNames": {"pattern": KEY_PATTERN},
+        "examples": [MERGE_PATCH],
+    },
+    "JsonPatch": {
+        "type": "array",
+        "description": "A JSON Patch (RFC 6902) of the data: its operations are done one after the other, all or none.",
+        "items": ref("schemas", "JsonPatchOperation"),
+        "maxItems": MAX_OPERATIONS,
+        "examples": [JSON_PATCH],
+    },
+    "JsonPatchOperation": {
+        "type": "object",
+        "description": "One operation of a JSON Patch; members that it does not need are ignored.",
+        "properties": {
+            "op": {
+                **_TEXT,
+                "description": "What is done; a `test` that fails refuses the whole patch: code 9.",
+                "enum": ["add", "remove", "replace", "move", "copy", "test"],
+            },
+            "path": {
+                **_TEXT,
+                "description": "Where: a JSON Pointer (RFC 6901) in the data; `-` is the end of an array.",
+                "pattern": _POINTER,
+            },
+            "from": {**_TEXT, "description": "What is moved or copied: a JSON Pointer.", "pattern": _POINTER},
+            "value": {"description": "The value for `add` and `replace`, and what `test` compares with: 1 equals 1.0."},
+        },
+        "required": ["op", "path"],
     },
     "Status": {
         "type": "object",
@@ -203,6 +242,11 @@ HEADERS: Final[Json] = {
         "description": "After how many seconds the same request may succeed.",
         "schema": {"type": "integer", "minimum": 0},
         "example": 2,
+    },
+    "AcceptPatch": {
+        "description": "The media types of a patch; only where one is taken.",
+        "schema": {"type": "string"},
+        "example": "application/merge-patch+json, application/json-patch+json",
     },
     "Challenge": {
         "description": "How to authenticate.",

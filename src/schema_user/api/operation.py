@@ -6,6 +6,7 @@ client accepts, the size and type of the body, its decoding, and at last the ope
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -19,13 +20,14 @@ from schema_user.api.body import decode
 from schema_user.api.door import announces_body
 from schema_user.api.reply import PRIVATE, Reply, fault_reply, json_reply
 from schema_user.domain.repetition import KEY_MAX_CHARACTERS, once
-from schema_user.errors import Fault, Malformed, NotAcceptable, TooLarge, Violation, WrongMediaType
+from schema_user.errors import Fault, Malformed, NotAcceptable, TooLarge, Unavailable, Violation, WrongMediaType
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from schema_user.api.details import View
     from schema_user.api.door import Headers, Receive, Scope, Send
+    from schema_user.api.reply import Header
     from schema_user.domain.caller import Caller
     from schema_user.domain.repetition import Once
     from schema_user.wiring import Wiring
@@ -37,8 +39,23 @@ _KEY: Final = b"idempotency-key"
 _REPLAYED: Final = (b"idempotent-replayed", b"true")
 _ETAG: Final = re.compile(r'"(\d{1,19})"')
 _LONGEST_LENGTH: Final = 18
+_LARGE: Final = 64 * 1024
+"""Bytes of a body that takes a millisecond or more to decode."""
+_LARGE_BODIES: Final = "/large bodies"
+"""Their turn; no id that others take turns by has a slash."""
 _TRUTHS: Final = {"true": True, "false": False}
 _ENCODER: Final = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A body of a media type of its own: any JSON, which the operation reads itself.
+
+    ``component`` is its schema in the documentation, ``example`` a body that works.
+    """
+
+    component: str
+    example: Any
 
 
 class EmptyBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -50,7 +67,8 @@ class Operation:
     """What the documentation and the shared steps know of an operation.
 
     ``query`` maps the names of query parameters to their descriptions; others are refused by name, for the same
-    reason as unknown fields. ``example`` is the body of a request that works.
+    reason as unknown fields. ``example`` is the body of a request that works. ``media`` names the media types of a
+    body that no struct describes.
     """
 
     name: str
@@ -67,6 +85,17 @@ class Operation:
     conditional: bool
     optional_body: bool
     keyed: bool
+    media: Mapping[str, Media]
+
+    @property
+    def takes_body(self) -> bool:
+        """Whether a body is read."""
+        return self.body is not None or bool(self.media)
+
+    @property
+    def media_types(self) -> tuple[str, ...]:
+        """The media types of a body that is taken."""
+        return tuple(self.media) or (JSON,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +118,7 @@ class Call:
     query: Mapping[str, str]
     headers: Headers
     once: Once | None = None
+    media_type: str = JSON
 
     @property
     def validate_only(self) -> bool:
@@ -147,6 +177,7 @@ def operation(
     conditional: bool = False,
     optional_body: bool = False,
     keyed: bool = False,
+    media: Mapping[str, Media] | None = None,
 ) -> Callable[[Callable[..., Awaitable[Answer]]], HTTPRouteHandler]:
     """Make a route of an operation's function.
 
@@ -166,6 +197,7 @@ def operation(
         conditional: whether If-Match (for GET: If-None-Match) is heeded.
         optional_body: whether a request without a body counts as ``{}``.
         keyed: whether Idempotency-Key is heeded.
+        media: the media types that are taken in the place of a struct; ``Call.media_type`` says which it was.
     """
 
     def make(handler: Callable[..., Awaitable[Answer]]) -> HTTPRouteHandler:
@@ -184,13 +216,15 @@ def operation(
             conditional,
             optional_body,
             keyed,
+            media or {},
         )
 
         async def perform(scope: Scope, receive: Receive, send: Send) -> None:
             try:
                 reply = await _perform(scope, receive, described, handler)
             except Fault as fault:
-                reply = fault_reply(fault, scope["state"]["request_id"])
+                more = _accept_patch(described) if isinstance(fault, WrongMediaType) else ()
+                reply = fault_reply(fault, scope["state"]["request_id"], *more)
             await reply.send_to(send)
 
         async def endpoint() -> None:
@@ -218,17 +252,19 @@ async def _perform(
     headers: Headers = state["headers"]
     wiring: Wiring = rooms.wiring
     require_acceptable(_text(headers, b"accept"))
-    if described.body is not None:
+    if described.takes_body:
         _require_body_headers(headers, described, wiring.settings.body_max_bytes)
     call = Call(wiring, state["caller"], state["request_id"], scope["path_params"], _query(scope, described), headers)
     taken, raw = None, b""
-    if described.body is not None:
+    if described.takes_body:
         raw = await _read(receive, headers, wiring.settings.body_max_bytes)
         state["body_read"] = True
-        taken = _body(raw, headers, described, described.body, wiring.settings.body_max_depth)
+        if described.media:
+            call.media_type = _media_type(headers)
+        taken = await _body(raw, headers, described, wiring)
     if (acting := _text(headers, _ORGANIZATION)) is not None:
         call.caller = await rooms.gatekeeper.acting(call.caller, acting)
-    if described.body is None:
+    if not described.takes_body:
         return _reply(scope, described, await handler(call))
     if described.keyed and _KEY in headers and not call.validate_only:
         call.once = _once(scope, call, raw)
@@ -289,23 +325,42 @@ def _require_body_headers(headers: Headers, described: Operation, limit: int) ->
     if length is not None and (not length.isdigit() or len(length) > _LONGEST_LENGTH or int(length) > limit):
         raise too_large(limit)
     if not described.optional_body or announces_body(headers):
-        _require_readable(headers)
+        _require_readable(headers, described)
 
 
-def _require_readable(headers: Headers) -> None:
-    require_json(_text(headers, b"content-type"))
+def _require_readable(headers: Headers, described: Operation) -> None:
+    require_media_type(_text(headers, b"content-type"), described.media_types)
     require_plain(_text(headers, b"content-encoding"))
 
 
-def _body(
-    raw: bytes, headers: Headers, described: Operation, into: type[msgspec.Struct], max_depth: int
-) -> msgspec.Struct:
+def _media_type(headers: Headers) -> str:
+    return (_text(headers, b"content-type") or JSON).partition(";")[0].strip().lower()
+
+
+def _accept_patch(described: Operation) -> tuple[Header, ...]:
+    """Say which media types a PATCH takes (RFC 5789, 2.2), where it takes others than all operations do."""
+    return ((b"accept-patch", ", ".join(described.media).encode()),) if described.media else ()
+
+
+async def _body(raw: bytes, headers: Headers, described: Operation, wiring: Wiring) -> Any:
     if described.optional_body and not announces_body(headers):
         # HTTP/2 need not announce a body.
         if not raw.strip():
-            return decode(b"{}", into, max_depth)
-        _require_readable(headers)
-    return decode(raw, into, max_depth)
+            raw = b"{}"
+        else:
+            _require_readable(headers, described)
+    into: Any = Any if described.body is None else described.body
+    depth = wiring.settings.body_max_depth
+    if len(raw) <= _LARGE:
+        return decode(raw, into, depth)
+    # Decoding can't be interrupted: large bodies take turns, and whatever else waits goes between two of them.
+    patience = wiring.settings.mongodb_timeout.total_seconds()
+    try:
+        async with wiring.turns.of(_LARGE_BODIES, patience):
+            await asyncio.sleep(0)
+            return decode(raw, into, depth)
+    except TimeoutError:
+        raise Unavailable("QUEUE_FULL", "too many large bodies wait to be read", retry_after=1) from None
 
 
 async def _read(receive: Receive, headers: Headers, limit: int) -> bytes:
@@ -333,14 +388,14 @@ def too_large(limit: int) -> TooLarge:
     return TooLarge("BODY_TOO_LARGE", f"the body is larger than {limit} bytes", metadata={"limit": str(limit)})
 
 
-def require_json(media_type: str | None) -> None:
-    """Raise WrongMediaType unless the Content-Type is JSON in UTF-8."""
-    if media_type == JSON:
+def require_media_type(media_type: str | None, taken: Sequence[str]) -> None:
+    """Raise WrongMediaType unless the Content-Type is one of those that are taken, in UTF-8."""
+    if media_type in taken:
         return
     parts = [part.strip().lower() for part in (media_type or "").split(";")]
     charsets = [part.partition("=")[2].strip('"') for part in parts[1:] if part.startswith("charset=")]
-    if parts[0] != JSON or any(charset not in {"utf-8", "utf8"} for charset in charsets):
-        raise WrongMediaType("MEDIA_TYPE_UNSUPPORTED", f"the body must be {JSON}")
+    if parts[0] not in taken or any(charset not in {"utf-8", "utf8"} for charset in charsets):
+        raise WrongMediaType("MEDIA_TYPE_UNSUPPORTED", f"the body must be {' or '.join(taken)}")
 
 
 def require_plain(encoding: str | None) -> None:

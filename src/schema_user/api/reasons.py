@@ -18,6 +18,7 @@ _BY_FAULT: Final[dict[type[errors.Fault], dict[str, str]]] = {
         "FIELD_INVALID": "The body is not JSON, or a field of it is unknown, missing, of another type or over a limit.",
         "HEADER_INVALID": "A header, such as `If-Match`, is not of the form that it must have.",
         "PAGE_TOKEN_INVALID": "The page token was changed, or belongs to another caller, organization or search.",
+        "PATCH_INVALID": "The patch is not one, an operation leads to nothing, or the data would go over a limit.",
         "QUERY_INVALID": "A query parameter is unknown, given twice or not of the form that it must have.",
         "REQUEST_INVALID": "The request is malformed below the level of fields: its path, query or transfer.",
         "SCHEMA_INVALID": "The document is not a JSON Schema that the service can take.",
@@ -33,19 +34,23 @@ _BY_FAULT: Final[dict[type[errors.Fault], dict[str, str]]] = {
         "ORGANIZATION_INACTIVE": "The organization is not active: it can be read, but nothing in it can be written.",
         "ORGANIZATION_IN_USE": "The organization cannot be deleted while it has users or user schemas.",
         "ORGANIZATION_STATE": "The organization is in the state already into which it should be moved.",
+        "PATCH_TEST_FAILED": "A `test` of a JSON Patch found something else than it expected; nothing was changed.",
         "SCHEMA_INACTIVE": "The user schema by which data would be validated is not active.",
         "SCHEMA_IN_USE": "The user schema cannot be deleted while users have it; `users` in the metadata counts them.",
         "SCHEMA_STATE": "The user schema is in the state already into which it should be moved.",
         "SCHEMA_UNKNOWN": "The user schema that a body names is not known in the user's organization.",
+        "SCHEMA_UNSUPPORTED": "The validator that is set does not take the user schema, which another one took before.",
         "TOKEN_KNOWN": "A token with this secret is stored already.",
         "USER_NOT_ACTIVE": "No code is made for a user who is inactive or locked.",
         "USER_STATE": "The user is not in the state from which it should be moved.",
         "USER_UNKNOWN": "The user for whom a token should act is not known.",
+        "VALIDATION_BUDGET": "Validating the data took more time or memory than is allowed; nothing was changed.",
     },
     errors.Unauthenticated: {
         "TOKEN_INVALID": "There is no bearer token, or one that is unknown, expired or revoked.",
     },
     errors.Denied: {
+        "FIELD_PERMISSION": "The schema's field permissions keep the caller from changing, or showing itself, a place.",
         "PERMISSION_MISSING": "The caller lacks the permission that `permission` in the metadata names.",
     },
     errors.Missing: {
@@ -84,11 +89,11 @@ _BY_FAULT: Final[dict[type[errors.Fault], dict[str, str]]] = {
     },
     errors.WrongMediaType: {
         "ENCODING_UNSUPPORTED": "The body is compressed; send it as it is.",
-        "MEDIA_TYPE_UNSUPPORTED": "The body is not declared as `application/json` in UTF-8.",
+        "MEDIA_TYPE_UNSUPPORTED": "The body is not declared as `application/json` (a patch: as `Accept-Patch` says).",
     },
     errors.Unavailable: {
         "DATABASE_UNAVAILABLE": "The database has no primary, or does not answer in time.",
-        "QUEUE_FULL": "Too many requests wait for the database.",
+        "QUEUE_FULL": "Too many requests wait for the database, or for a validation worker.",
     },
 }
 _INTERNAL_REASONS: Final = {

@@ -120,7 +120,7 @@ _REFUSALS: Final[dict[int, _Refusal]] = {
     415: _Refusal(
         "UnsupportedMediaType",
         "The body is not declared as JSON in UTF-8, or is compressed.",
-        {},
+        {"Accept-Patch": "AcceptPatch"},
         (WrongMediaType("MEDIA_TYPE_UNSUPPORTED", f"the body must be {JSON}"),),
     ),
     429: _Refusal(

@@ -95,11 +95,13 @@ async def change_user(
     target: Target,
     permit: Callable[[User], None],
     decide: Callable[[User], Awaitable[Decision]],
+    permit_values: Callable[[User], Awaitable[None]] | None = None,
 ) -> Decision:
     """Apply a change to the latest document of a user, all of it or none.
 
-    ``permit`` raises for a caller that may not; ``decide`` says what the user shall become, and is asked again when
-    another writer was faster.
+    ``permit`` raises for a caller that may not, and so does ``permit_values`` for what it sends, unless that had its
+    effect before under the same key; ``decide`` says what the user shall become. All are asked again when another
+    writer was faster.
 
     Raises:
         Missing, Denied, StaleSequence, Unmet: in this order.
@@ -108,7 +110,7 @@ async def change_user(
     """
     try:
         async with wiring.turns.of(target.user_id, wiring.settings.mongodb_timeout.total_seconds()):
-            return await _change(wiring, target, permit, decide)
+            return await _change(wiring, target, permit, decide, permit_values)
     except TimeoutError:
         raise _race_lost() from None
 
@@ -118,6 +120,7 @@ async def _change(
     target: Target,
     permit: Callable[[User], None],
     decide: Callable[[User], Awaitable[Decision]],
+    permit_values: Callable[[User], Awaitable[None]] | None,
 ) -> Decision:
     for attempt in range(_TRIES):
         before = reached_user(target.caller, await wiring.users.find(target.user_id), target.user_id)
@@ -126,6 +129,8 @@ async def _change(
             earlier = await _earlier(wiring, target.once, before, first=attempt == 0)
             if earlier is not None:
                 return earlier
+        if permit_values is not None:
+            await permit_values(before)
         expect_sequence(target.expected_sequence, before.sequence)
         await require_active_organization(wiring, before.organization_id)
         decision = await decide(before)

@@ -18,7 +18,6 @@ from schema_user.domain.schema import SchemaState, UserSchema
 from schema_user.errors import Aborted, Conflict, Malformed, Unmet, Violation
 from schema_user.store.claims import Place
 from schema_user.store.schemas import HEAD_TTL
-from schema_user.validation import gate
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from schema_user.domain.caller import Caller
     from schema_user.domain.repetition import Known, Once
     from schema_user.domain.schema import Authenticator
+    from schema_user.validation.validators import Judged
     from schema_user.wiring import Wiring
 
 _TRIES: Final = 10
@@ -61,13 +61,14 @@ class Saved:
     replayed: bool = False
 
 
-def check_document(wiring: Wiring, document: object) -> gate.Findings:
+async def check_document(wiring: Wiring, caller: Caller, document: object) -> Judged:
     """Put an uploaded JSON Schema through the gate.
 
     Raises:
         Malformed: ``SCHEMA_INVALID``, with every finding.
+        Unavailable: if too many validations wait.
     """
-    findings = gate.check(document, max_bytes=wiring.settings.schema_max_bytes)
+    findings = await wiring.check_upload(caller, document)
     if findings.violations:
         first = findings.violations[0]
         raise Malformed("SCHEMA_INVALID", f"{first.field} {first.description}", findings.violations)
@@ -93,7 +94,7 @@ async def create_schema(
     if owner is not None:
         reached_organization(caller, owner, exists=await wiring.organizations.known(owner) is not None)
     require(caller, Permission.USERSCHEMA_WRITE, owner)
-    findings = check_document(wiring, command.document)
+    findings = await check_document(wiring, caller, command.document)
     schema_id = wiring.new_id()
     if once is not None:
         schema_id, is_new = await begin_making(wiring, once, schema_id)
@@ -242,7 +243,7 @@ async def update_schema(wiring: Wiring, target: SchemaTarget, command: UpdateSch
     if command.document is not None:
         # Nobody who may not write makes the gate work.
         await _permitted(wiring, target, Permission.USERSCHEMA_WRITE)
-        findings = check_document(wiring, command.document)
+        findings = await check_document(wiring, target.caller, command.document)
 
     async def decide(schema: UserSchema) -> UserSchema:
         if command.type is not None:

@@ -27,6 +27,7 @@ from schema_user.commands.contacts import (
     remove_address,
     require_write_for,
 )
+from schema_user.commands.fields import PermittedDocument, permit_document, permit_new_document
 from schema_user.commands.repetition import before_writing, begin_making
 from schema_user.domain.access import reached_organization, require, require_user
 from schema_user.domain.identifier import CLIENT_ID_RULE, is_client_id
@@ -34,6 +35,7 @@ from schema_user.domain.permission import Permission
 from schema_user.domain.schema import SchemaState
 from schema_user.domain.user import Transition, User, erased, moved
 from schema_user.errors import Conflict, Malformed, Unmet, Violation
+from schema_user.wiring import aside
 
 if TYPE_CHECKING:
     from schema_user.domain.caller import Caller
@@ -85,7 +87,7 @@ async def create_user(
     Raises:
         Malformed: for an id or address that is not one.
         Missing: if the organization is not there for the caller.
-        Denied: without ``user.write`` in it.
+        Denied: without ``user.write`` in it, or for fields that the caller may not write.
         Unmet: if the organization or the schema is not usable, or the data does not match.
         Conflict: if the id was used before, or the username is taken.
     """
@@ -102,9 +104,11 @@ async def create_user(
         answered = None if is_new else await _answered(wiring, once, user_id)
         if answered is not None:
             return await _made_before(wiring, command, user_id, answered)
+    document = PermittedDocument(command.schema_id, command.data)
+    document = await permit_new_document(wiring, caller, user_id, organization_id, document)
     await require_active_organization(wiring, organization_id)
     schema = await usable_schema(wiring, command.schema_id, organization_id)
-    await require_valid(wiring, schema, command.data)
+    await require_valid(wiring, schema, document)
     now = wiring.now()
     user = User(
         user_id=user_id,
@@ -199,10 +203,13 @@ def _require_active(schema: UserSchema) -> None:
         )
 
 
-async def require_valid(wiring: Wiring, schema: UserSchema, data: dict[str, Any]) -> None:
+async def require_valid(wiring: Wiring, schema: UserSchema, document: PermittedDocument) -> None:
     """Raise Unmet, with every violation, if the data does not match the schema's current revision."""
-    violations = await wiring.violations(schema, data)
+    violations = await wiring.violations(schema, document.data)
     if violations:
+        if document.accesses:
+            listed = violations
+            violations = await aside(lambda: document.reported(listed), document.data)
         first = violations[0]
         place = first.field.removeprefix("data").removeprefix("/") or "data"
         raise Unmet(
@@ -219,7 +226,8 @@ async def update_user(wiring: Wiring, target: Target, command: UpdateUser) -> De
     Raises:
         Malformed: for an address, number or URL template that is not one.
         Missing: if the user is not there for the caller.
-        Denied: without ``user.write``, or for a field that needs it even of the user itself.
+        Denied: without ``user.write``, for what needs it even of the user itself, or for a field that the caller may
+            not write.
         StaleSequence: if the user is not at the expected sequence.
         Unmet: if a schema is unknown or inactive, the data does not match, or no code can be made.
         Conflict: if the username is taken.
@@ -231,8 +239,16 @@ async def update_user(wiring: Wiring, target: Target, command: UpdateUser) -> De
         require_user(target.caller, Permission.USER_WRITE, user)
         require_write_for(target.caller, user, _beyond_self(command, user))
 
+    document: PermittedDocument | None = None
+
+    async def permit_values(user: User) -> None:
+        # With neither, the data is left alone, whatever became of its schema: a contact can always be changed.
+        nonlocal document
+        if command.schema_id is not None or command.data is not None:
+            document = await permit_document(wiring, target.caller, user, command.schema_id, command.data)
+
     async def decide(user: User) -> Decision:
-        decision = Decision(await _with_document(wiring, user, command))
+        decision = Decision(user if document is None else await with_document(wiring, user, document))
         if command.username is not None:
             decision = Decision(replace(decision.user, username=command.username or None))
         rules = await contact_rules(wiring, user.organization_id)
@@ -242,7 +258,7 @@ async def update_user(wiring: Wiring, target: Target, command: UpdateUser) -> De
             decision = remove_address(wiring, decision, channel)
         return decision
 
-    return await change_user(wiring, target, permit, decide)
+    return await change_user(wiring, target, permit, decide, permit_values)
 
 
 def _beyond_self(command: UpdateUser, user: User) -> list[Violation]:
@@ -255,17 +271,19 @@ def _beyond_self(command: UpdateUser, user: User) -> list[Violation]:
     return found
 
 
-async def _with_document(wiring: Wiring, user: User, command: UpdateUser) -> User:
-    """Give the user with the new document, or with the stored one moved to the schema that is named.
+async def with_document(wiring: Wiring, user: User, document: PermittedDocument) -> User:
+    """Give the user with another document, or with the stored one moved to the schema that is named.
 
-    With neither, the data is left alone, whatever became of its schema: a contact can always be changed.
+    Raises:
+        Unmet: if the schema is unknown or inactive, or the data does not match it.
     """
-    if command.schema_id is None and command.data is None:
-        return user
-    schema = await usable_schema(wiring, command.schema_id or user.schema_id, user.organization_id)
-    data = user.data if command.data is None else command.data
-    await require_valid(wiring, schema, data)
-    return user.with_data(data, schema.schema_id, schema.revision)
+    schema = await usable_schema(wiring, document.schema_id, user.organization_id)
+    await require_valid(wiring, schema, document)
+    after = user.with_data(document.data, schema.schema_id, schema.revision)
+    if document.blind and after.data is user.data:
+        # An unmoved sequence would tell the caller that what it may not read is what it sent.
+        return replace(after, data=dict(document.data))
+    return after
 
 
 _WRONG_STATE = {

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 
+def read_phone_tables() -> None:
+    """Read what is known of the numbers of every country: 64 ms, instead of up to 6 ms at the first number of each."""
+    phonenumbers.PhoneMetadata.load_all()
+
+
 class Channel(enum.StrEnum):
     """How a person is reached."""
 

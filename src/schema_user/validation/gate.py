@@ -1,8 +1,9 @@
 """What an uploaded JSON Schema must be, before anything is stored.
 
 A document that passes is an object of at most 256 KiB (a setting) and 64 levels, in a dialect that is known, valid by
-its metaschema, refers only to itself, and has patterns that the linear engine takes at a bounded cost
-(``patterns.py``). Nothing is fetched. A schema of ``true`` or ``false`` alone is refused: a user schema has a body.
+its metaschema, refers only to itself, and is taken by the engine. Nothing is fetched, and nothing is refused for what
+it may cost: the gate and the validation run where they can be stopped (``worker.py``). A schema of ``true`` or
+``false`` alone is refused: a user schema has a body.
 
 Every finding of the later checks comes at once, at most 100; what is malformed as JSON, too large, too
 deep or of an unknown dialect is reported alone, for nothing behind it could be judged.
@@ -16,23 +17,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from schema_user.errors import Violation
-from schema_user.validation import rust
+from schema_user.validation import permission_keyword, rust
 from schema_user.validation.dialect import Dialect, alone, dialect_named, dialect_of
 from schema_user.validation.formats import FORMATS
 from schema_user.validation.outline import MAX_IDENTIFIER, Location, Outline
-from schema_user.validation.patterns import PatternBudget
 from schema_user.validation.violations import MAX_LISTED, is_surrogate, pointer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from schema_user.validation.engine import Engine
+    from schema_user.validation.patterns import Refused
 
 MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 64
-MAX_EXPANSION: Final = 10_000
-"""In-place schemas that all ``unevaluated…`` of a document unfold to: about 0.3 s and 80 MB at the engine's worst."""
 _MAX_FIELD_CHARACTERS: Final = 64 * 1024
 
-PERMISSION: Final = "urn:zitadel:schema:permission"
+PERMISSION: Final = permission_keyword.KEYWORD
 UNIQUE: Final = "urn:schema-user:unique"
 INDEX: Final = "urn:schema-user:index"
 
@@ -78,8 +77,11 @@ class _Listed:
         return tuple(listed)
 
 
-def check(document: object, *, max_bytes: int = MAX_BYTES) -> Findings:
-    """Put a document through the gate; ``document`` is what a JSON parser gave."""
+def check(document: object, *, max_bytes: int = MAX_BYTES, engine: Engine = rust.RUST) -> Findings:
+    """Put a document through the gate; ``document`` is what a JSON parser gave.
+
+    What that takes has no bound: give it a process that can be ended.
+    """
     if not isinstance(document, dict):
         return _alone(Violation("schema", "must be an object", "type"))
     malformed = _malformed(document) or _too_large(document, max_bytes)
@@ -93,13 +95,15 @@ def check(document: object, *, max_bytes: int = MAX_BYTES) -> Findings:
     outline = Outline(document, dialect)
     _metacheck(outline, document, violations)
     _references(outline, violations)
-    budget = PatternBudget()
+    judged: dict[str, Refused | None] = {}
     for location in outline:
         _keywords(location, dialect, violations)
-        _patterns(location, budget, violations)
+        _patterns(location, judged, violations)
         _format(location, warnings)
     if not violations.kept:
-        for violation in _compile(document, dialect):
+        for refusal in permission_keyword.refusals(outline):
+            violations.add_at(refusal.location, *refusal.tokens, text=refusal.text, reason=refusal.reason)
+        for violation in engine.refusals(document, dialect):
             violations.add(violation)
     return Findings(violations.result(), warnings.result(), str(dialect))
 
@@ -169,21 +173,12 @@ def _metacheck(outline: Outline, document: dict[str, Any], violations: _Listed) 
 def _references(outline: Outline, violations: _Listed) -> None:
     for bad in outline.bad_references:
         violations.add_at(bad.location, bad.keyword, text=bad.text, reason=bad.reason)
-    wide = outline.expansion(MAX_EXPANSION)
-    if wide is not None:
-        text = f"unfolds, with the unevaluated… before it, to more than {MAX_EXPANSION} schemas in place"
-        violations.add_at(wide, text=text, reason="unevaluatedExpansion")
 
 
 def _keywords(location: Location, dialect: Dialect, violations: _Listed) -> None:
     schema = location.schema
-    if PERMISSION in schema:
-        violations.add_at(
-            location,
-            PERMISSION,
-            text="is not supported yet: permissions are not enforced",
-            reason="permissionUnsupported",
-        )
+    for tokens, text, reason in permission_keyword.malformed(schema):
+        violations.add_at(location, *tokens, text=text, reason=reason)
     for keyword in (UNIQUE, INDEX):
         if not isinstance(schema.get(keyword, False), bool):
             violations.add_at(location, keyword, text="must be of type boolean", reason="type")
@@ -199,14 +194,21 @@ def _keywords(location: Location, dialect: Dialect, violations: _Listed) -> None
         violations.add_at(location, "$schema", text="must name the dialect of the whole document", reason="dialect")
 
 
-def _patterns(location: Location, budget: PatternBudget, violations: _Listed) -> None:
+def _patterns(location: Location, judged: dict[str, Refused | None], violations: _Listed) -> None:
+    """Judge the patterns of a schema; ``judged`` remembers, so that each is compiled once."""
+
+    def add(pattern: str, *tokens: str) -> None:
+        if pattern not in judged:
+            judged[pattern] = rust.pattern_refusal(pattern)
+        if refused := judged[pattern]:
+            violations.add_at(location, *tokens, text=refused.text, reason=refused.reason)
+
     pattern = location.schema.get("pattern")
-    if isinstance(pattern, str) and (refused := budget.refusal(pattern)):
-        violations.add_at(location, "pattern", text=refused.text, reason=refused.reason)
+    if isinstance(pattern, str):
+        add(pattern, "pattern")
     named = location.schema.get("patternProperties")
     for name in named if isinstance(named, dict) else ():
-        if refused := budget.refusal(name):
-            violations.add_at(location, "patternProperties", name, text=refused.text, reason=refused.reason)
+        add(name, "patternProperties", name)
 
 
 def _format(location: Location, warnings: _Listed) -> None:
@@ -215,15 +217,3 @@ def _format(location: Location, warnings: _Listed) -> None:
         warnings.add_at(
             location, "format", text="is no format that is known, so it is not checked", reason="formatUnknown"
         )
-
-
-def _compile(document: dict[str, Any], dialect: Dialect) -> Iterable[Violation]:
-    """Let the engine itself have the last word."""
-    try:
-        rust.compile_schema(document, dialect)
-    except Exception as error:  # noqa: BLE001 -- whatever the engine refuses is a finding, never a failure of ours
-        path = getattr(error, "instance_path", [])
-        if path[-1:] == ["pattern"] or path[-2:-1] == ["patternProperties"]:
-            yield Violation(pointer("schema", path), "is no regular expression of ECMA-262", "patternSyntax")
-        else:
-            yield Violation(pointer("schema", path), "is not taken by the validator", "compile")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urljoin
 
-from schema_user.validation.dialect import IN_PLACE, OLD, Dialect, subschemas
+from schema_user.validation.dialect import OLD, Dialect, subschemas
 from schema_user.validation.violations import pointer
 
 if TYPE_CHECKING:
@@ -91,6 +91,10 @@ class Outline:
 
     def __iter__(self) -> Iterator[Location]:
         return iter(self._places.values())
+
+    def targets(self, schema: dict[str, Any]) -> list[Any]:
+        """Give the schemas that the references of a schema lead to."""
+        return self._leads.get(id(schema), [])
 
     def _identifier(self, schema: dict[str, Any]) -> str | None:
         """Give the identifier that begins a resource, without its empty fragment."""
@@ -192,31 +196,6 @@ class Outline:
             return value, None
         inside = self._resource(value, known.resource)
         return value, Location(value, known, tuple(beyond), inside, metachecked=False)
-
-    def expansion(self, limit: int) -> Location | None:
-        """Find a schema with ``unevaluated…`` at which the schemas that apply in place, all together, pass a limit.
-
-        The engine unfolds them as a tree, each reference anew: 20 of them, each naming the next twice, are a million.
-        """
-        left = limit
-        for location in self:
-            if "unevaluatedProperties" not in location.schema and "unevaluatedItems" not in location.schema:
-                continue
-            stack: list[Any] = [location.schema]
-            while stack:
-                left -= 1
-                if left < 0:
-                    return location
-                schema = stack.pop()
-                if isinstance(schema, dict):
-                    stack.extend(self._in_place(schema))
-        return None
-
-    def _in_place(self, schema: dict[str, Any]) -> Iterator[Any]:
-        yield from self._leads.get(id(schema), ())
-        for tokens, inner in subschemas(schema, self.dialect):
-            if tokens[0] in IN_PLACE:
-                yield inner
 
 
 def _joined(base: str, uri: str) -> str:

@@ -1,7 +1,9 @@
 """What is wrong with a document, in words for people, with the pointer of each place.
 
-A description says what the schema asks, never the value that was found. Pointers hold names of properties, which are
-the client's; they are escaped as RFC 6901 says.
+A description says what the schema asks and, where that helps, of which type the value is or how many members it has;
+never the value. Pointers hold names of properties, which are the client's; they are escaped as RFC 6901 says.
+
+An engine's error has a ``kind`` of jsonschema-rs, ``instance_path``, ``schema_path`` and ``instance``.
 """
 
 from __future__ import annotations
@@ -28,7 +30,17 @@ _MAX_FIELD_CHARACTERS: Final = 64 * 1024
 _MAX_SHOWN: Final = 200
 _MAX_OF_BRANCH: Final = 10
 _COUNT_ON: Final = 10_000
+_MAX_NAMED: Final = 5
+"""Alternatives that are named one by one."""
 _OTHER_TYPE: Final = 2
+_TYPES: Final[Mapping[type, str]] = {
+    bool: "boolean",
+    dict: "object",
+    int: "integer",
+    list: "array",
+    str: "string",
+    type(None): "null",
+}
 
 
 def pointer(prefix: str, tokens: Iterable[Token]) -> str:
@@ -48,24 +60,37 @@ def _plural(count: int, noun: str) -> str:
     return f"{count} {noun[:-1]}ies" if noun.endswith("y") else f"{count} {noun}s"
 
 
-def _types(kind: Any) -> str:
-    return f"must be of type {' or '.join(kind.types)}"
+def _type_of(value: Any) -> str:
+    """Name the type of a JSON value; a number without a fraction that is written with one is still a number."""
+    return _TYPES.get(type(value), "number")
 
 
-def _enum(kind: Any) -> str:
+def _must_be_of(types: Sequence[str], value: Any) -> str:
+    return f"must be of type {' or '.join(types)}, not {_type_of(value)}"
+
+
+def _members(limit: str, noun: str) -> Callable[[Any, Any], str]:
+    """Make the words of a limit on the number of members, which say how many there are."""
+    return lambda kind, value: f"must have at {limit} {_plural(kind.limit, noun)}, not {len(value)}"
+
+
+def _enum(kind: Any, _: Any) -> str:
     options = [_shown(each) for each in kind.options[:_MAX_SHOWN]]
     text = ", ".join(each or "…" for each in options)
-    return f"must be one of {text}" if len(text) <= _MAX_SHOWN else "is not one of the values that are allowed"
+    return (
+        f"must be one of {text}"
+        if len(text) <= _MAX_SHOWN
+        else f"must be one of the {len(kind.options)} values that the schema lists"
+    )
 
 
-def _constant(kind: Any) -> str:
+def _constant(kind: Any, _: Any) -> str:
     text = _shown(kind.expected_value)
-    return f"must be {text}" if text else "is not the one value that is allowed"
+    return f"must be {text}" if text else "must be the one value that the schema names"
 
 
-def _pattern(kind: Any) -> str:
-    text = kind.pattern if len(kind.pattern) <= _MAX_SHOWN else None
-    return f"does not match the pattern {text}" if text else "does not match the schema's pattern"
+def _pattern(kind: Any, _: Any) -> str:
+    return f"must match the pattern {kind.pattern}" if len(kind.pattern) <= _MAX_SHOWN else "must match a long pattern"
 
 
 _FORMATS: Final[Mapping[str, str]] = {
@@ -79,36 +104,43 @@ _FORMATS: Final[Mapping[str, str]] = {
 }
 
 
-def _format(kind: Any) -> str:
+def _format(kind: Any, _: Any) -> str:
     return f"must be {_FORMATS.get(kind.format, f'of the format {kind.format[:_MAX_SHOWN]}')}"
 
 
-_WORDS: Final[Mapping[type, Callable[[Any], str]]] = {
-    Kind.AdditionalItems: lambda kind: f"must have at most {_plural(kind.limit, 'item')}",
-    Kind.BacktrackLimitExceeded: lambda _: "takes too many steps to match against the schema's pattern",
+def _several(kind: Any, _: Any) -> str:
+    fitting = [str(number) for number, errors in enumerate(kind.context, 1) if not errors]
+    if 1 < len(fitting) <= _MAX_NAMED:
+        return f"fits the alternatives {', '.join(fitting[:-1])} and {fitting[-1]}; exactly one must fit"
+    return f"fits {len(fitting)} of the {len(kind.context)} alternatives; exactly one must fit"
+
+
+_WORDS: Final[Mapping[type, Callable[[Any, Any], str]]] = {
+    Kind.AdditionalItems: _members("most", "item"),
+    Kind.BacktrackLimitExceeded: lambda *_: "takes too many steps to match against the schema's pattern",
     Kind.Constant: _constant,
-    Kind.ContentEncoding: lambda kind: f"must be encoded as {kind.content_encoding}",
-    Kind.ContentMediaType: lambda kind: f"must hold {kind.content_media_type}",
+    Kind.ContentEncoding: lambda kind, _: f"must be encoded as {kind.content_encoding}",
+    Kind.ContentMediaType: lambda kind, _: f"must hold {kind.content_media_type}",
     Kind.Enum: _enum,
-    Kind.ExclusiveMaximum: lambda kind: f"must be less than {kind.limit}",
-    Kind.ExclusiveMinimum: lambda kind: f"must be greater than {kind.limit}",
-    Kind.FalseSchema: lambda _: "is not allowed",
+    Kind.ExclusiveMaximum: lambda kind, _: f"must be less than {kind.limit}",
+    Kind.ExclusiveMinimum: lambda kind, _: f"must be greater than {kind.limit}",
+    Kind.FalseSchema: lambda *_: "is not allowed",
     Kind.Format: _format,
-    Kind.MaxItems: lambda kind: f"must have at most {_plural(kind.limit, 'item')}",
-    Kind.MaxLength: lambda kind: f"must be at most {_plural(kind.limit, 'character')} long",
-    Kind.MaxProperties: lambda kind: f"must have at most {_plural(kind.limit, 'property')}",
-    Kind.Maximum: lambda kind: f"must be at most {kind.limit}",
-    Kind.MinItems: lambda kind: f"must have at least {_plural(kind.limit, 'item')}",
-    Kind.MinLength: lambda kind: f"must be at least {_plural(kind.limit, 'character')} long",
-    Kind.MinProperties: lambda kind: f"must have at least {_plural(kind.limit, 'property')}",
-    Kind.Minimum: lambda kind: f"must be at least {kind.limit}",
-    Kind.MultipleOf: lambda kind: f"must be a multiple of {kind.multiple_of}",
-    Kind.Not: lambda _: "is of a form that the schema excludes",
-    Kind.OneOfMultipleValid: lambda _: "fits more than one of the alternatives, of which exactly one must fit",
+    Kind.MaxItems: _members("most", "item"),
+    Kind.MaxLength: lambda kind, _: f"must be at most {_plural(kind.limit, 'character')} long",
+    Kind.MaxProperties: _members("most", "property"),
+    Kind.Maximum: lambda kind, _: f"must be at most {kind.limit}",
+    Kind.MinItems: _members("least", "item"),
+    Kind.MinLength: lambda kind, _: f"must be at least {_plural(kind.limit, 'character')} long",
+    Kind.MinProperties: _members("least", "property"),
+    Kind.Minimum: lambda kind, _: f"must be at least {kind.limit}",
+    Kind.MultipleOf: lambda kind, _: f"must be a multiple of {kind.multiple_of}",
+    Kind.Not: lambda *_: "is of a form that the schema excludes",
+    Kind.OneOfMultipleValid: _several,
     Kind.Pattern: _pattern,
-    Kind.Type: _types,
-    Kind.UnevaluatedItems: lambda _: "has items that are not allowed",
-    Kind.UniqueItems: lambda _: "must not have equal items",
+    Kind.Type: lambda kind, value: _must_be_of(kind.types, value),
+    Kind.UnevaluatedItems: lambda *_: "has items that are not allowed",
+    Kind.UniqueItems: lambda *_: "must not have equal items",
 }
 _CONTAINS: Final[Mapping[Token, str]] = {
     "minContains": "has too few items of the form that it must contain",
@@ -129,7 +161,7 @@ def _spread(error: ValidationError, data: Any) -> Iterator[Found]:
             what = next(_spread(inner, data))[1]
             yield (*at, str(inner.instance)), f"has a name that is not allowed: it {what}", "propertyNames"
         case Kind.AnyOf(context=branches) | Kind.OneOfNotValid(context=branches):
-            yield from _alternatives(at, kind.name, branches, data)
+            yield from _alternatives(error, branches, data)
         case Kind.FalseSchema() if error.schema_path[-1:] == ["additionalProperties"]:
             for name in _names_at(data, at):
                 yield (*at, name), "is not allowed", "additionalProperties"
@@ -139,7 +171,7 @@ def _spread(error: ValidationError, data: Any) -> Iterator[Found]:
             yield at, what, str(keyword)
         case _:
             words = _WORDS.get(type(kind))
-            yield at, words(kind) if words else f"does not satisfy {kind.name}", kind.name
+            yield at, words(kind, error.instance) if words else f"must satisfy {kind.name}", kind.name
 
 
 def _names_at(data: Any, path: Iterable[Token]) -> Sequence[str]:
@@ -148,24 +180,39 @@ def _names_at(data: Any, path: Iterable[Token]) -> Sequence[str]:
     return list(data)
 
 
-def _alternatives(
-    at: tuple[Token, ...], reason: str, branches: Sequence[Sequence[ValidationError]], data: Any
-) -> Iterator[Found]:
+def _alternatives(error: ValidationError, branches: Sequence[Sequence[ValidationError]], data: Any) -> Iterator[Found]:
     """Say that no alternative fits, then what is wrong with the one that is nearest, if one is."""
-    types = _only_types(at, branches)
-    if types:
-        yield at, f"must be of type {' or '.join(types)}", reason
+    at, reason = tuple(error.instance_path), error.kind.name
+    if types := _only_types(at, branches):
+        yield at, _must_be_of(types, error.instance), reason
         return
+    none = f"fits none of the {len(branches)} alternatives"
     distances = [_distance(errors, at) for errors in branches]
-    nearest = min(range(len(branches)), key=distances.__getitem__)
-    if distances[nearest][0] == _OTHER_TYPE or distances.count(distances[nearest]) > 1:
-        yield at, f"fits none of the {len(branches)} alternatives", reason
+    shortest = min(distances)
+    nearest = [number for number, distance in enumerate(distances) if distance == shortest]
+    if shortest[0] == _OTHER_TYPE or len(nearest) > _MAX_NAMED or not all(branches[number] for number in nearest):
+        yield at, none, reason
         return
-    number = nearest + 1
-    yield at, f"fits none of the {len(branches)} alternatives; the nearest is number {number}", reason
-    spread = (found for error in branches[nearest] for found in _flat(error, data))
+    firsts = [_first(branches[number][0], at, data) for number in nearest]
+    if len(nearest) > 1:  # none is guessed; if each lacks but one thing, that is what to choose from
+        told = shortest[2] + shortest[3] == 1 and len(set(firsts)) == len(firsts)
+        yield at, f"{none}; the nearest: {', or '.join(firsts)}" if told else none, reason
+        return
+    number = nearest[0] + 1
+    yield at, f"{none}; the nearest, number {number}: {firsts[0]}", reason
+    spread = (found for each in branches[nearest[0]] for found in _flat(each, data))
     for place, what, why in islice(spread, _MAX_OF_BRANCH):
         yield place, f"{what} (alternative {number})", why
+
+
+def _first(error: ValidationError, at: tuple[Token, ...], data: Any) -> str:
+    """Tell an error of an alternative in a few words, with its place as seen from where the alternatives stand."""
+    place, what, _ = next(_flat(error, data))
+    return f"{_shortened('/'.join(map(str, place[len(at) :])))} {what}".strip()
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
 
 
 def _only_types(at: tuple[Token, ...], branches: Sequence[Sequence[ValidationError]]) -> list[str]:
@@ -192,19 +239,26 @@ def _own(error: ValidationError, at: tuple[Token, ...]) -> bool:
     return tuple(error.instance_path) == at
 
 
-def _distance(errors: Sequence[ValidationError], at: tuple[Token, ...]) -> tuple[int, int, int]:
-    """Say how far a document is from an alternative: another type, another constant, then by other errors."""
+def _distance(errors: Sequence[ValidationError], at: tuple[Token, ...]) -> tuple[int, int, int, int, int]:
+    """Say how far a document is from an alternative.
+
+    First counts whether it is of another type, or another constant, then how many constants in it are others: they are
+    what alternatives are told apart by. Then what is wrong with the value itself, what with anything inside it, and of
+    two that are alike the nearer is the one that went deeper.
+    """
     own = [error.kind for error in errors if _own(error, at)]
     wrong = _OTHER_TYPE if any(isinstance(kind, Kind.Type) for kind in own) else int(any(map(_is_constant, own)))
-    return wrong, sum(_is_constant(error.kind) for error in errors), len(errors)
+    constants = sum(_is_constant(error.kind) for error in errors)
+    deepest = max((len(error.instance_path) for error in errors), default=0)
+    return wrong, constants, len(own), len(errors) - len(own), -deepest
 
 
 def _is_constant(kind: object) -> bool:
     return isinstance(kind, Kind.Constant | Kind.Enum)
 
 
-def _order(found: Found) -> tuple[tuple[bool, Token], ...]:
-    return tuple((isinstance(token, str), token) for token in found[0])
+def _order(found: Found) -> tuple[tuple[tuple[bool, Token], ...], str, str]:
+    return tuple((isinstance(token, str), token) for token in found[0]), found[2], found[1]
 
 
 def describe(errors: Iterable[ValidationError], data: Any, prefix: str) -> list[Violation]:

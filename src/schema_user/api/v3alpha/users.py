@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 
 from schema_user import queries
 from schema_user.api.body import refused
 from schema_user.api.details import DetailsView, View, details
-from schema_user.api.operation import Answer, Call, EmptyBody, operation
+from schema_user.api.glossary import JSON_PATCH, MERGE_PATCH
+from schema_user.api.operation import Answer, Call, EmptyBody, Media, operation
 from schema_user.api.v3alpha.contact_bodies import (
     Body,
     ContactBody,
@@ -30,9 +31,10 @@ from schema_user.api.v3alpha.search_bodies import (
     query_of,
     search_details,
 )
-from schema_user.commands import contacts, users
+from schema_user.commands import contacts, patches, users
 from schema_user.commands.change import Decision, Target
 from schema_user.domain.contact import Channel
+from schema_user.domain.patch import read_json_patch, read_merge_patch
 from schema_user.domain.user import Transition
 from schema_user.errors import Violation
 
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 
 _PATH = "/v3alpha/users"
 _ONE = _PATH + "/{user_id:str}"
+MERGE: Final = "application/merge-patch+json"
+JSON_PATCH_TYPE: Final = "application/json-patch+json"
 _TAG = "Users"
 _CHECKS = {"validateOnly": "true: check everything, store and send nothing."}
 _DATA = {"name": "Minnie Mouse", "loyalty": {"tier": "gold", "points": 1200}}
@@ -362,6 +366,30 @@ async def update_user(call: Call, body: UpdateUserBody) -> Answer:
 
 
 @operation(
+    "PATCH",
+    _ONE + "/data",
+    summary="Patch a user's data",
+    tag=_TAG,
+    permission="user.write, or the user itself",
+    media={MERGE: Media("MergePatch", MERGE_PATCH), JSON_PATCH_TYPE: Media("JsonPatch", JSON_PATCH)},
+    view=DoneView,
+    query=_CHECKS,
+    faults=(404, 409, 412),
+    conditional=True,
+    keyed=True,
+)
+async def patch_data(call: Call, body: Any) -> Answer:
+    """Change parts of the data by a JSON Merge Patch (RFC 7396) or a JSON Patch (RFC 6902), as the body is declared.
+
+    It is applied to the latest data as the caller sees it, and the result is judged as a whole, as an update's `data`
+    is. A JSON Patch has at most 1,000 operations, such as
+    `[{"op": "add", "path": "/tags/-", "value": "vip"}]`, and no limit of size or depth may be passed in between.
+    """
+    patch = read_merge_patch(body) if call.media_type == MERGE else read_json_patch(body)
+    return _done(await patches.patch_data(call.wiring, target(call), patch))
+
+
+@operation(
     "DELETE",
     _ONE,
     summary="Delete a user",
@@ -544,6 +572,7 @@ ROUTES: list[HTTPRouteHandler] = [
     create_user,
     get_user,
     update_user,
+    patch_data,
     delete_user,
     search_users,
     _transition(Transition.DEACTIVATE, "_deactivate", "Deactivate a user"),

@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench bench-scale bench-validation soak demo lock dev clean
+.PHONY: help run test coverage lint bench bench-scale bench-validation soak demo lock dev clean
 
 # A virtual environment is full of absolute paths: one that was moved or copied here is made anew.
 ifneq ($(shell cat $(RUN_STAMP) 2>/dev/null),$(CURDIR))
@@ -31,9 +31,13 @@ help: ## list what can be done (the default)
 run: $(RUN_STAMP) ## set up once, then serve on http://127.0.0.1:8080
 	@exec $(BIN)/schema-user serve
 
-test: $(DEV_STAMP) lint ## lint, then every test but the soak, then the coverage
+# The tests wait for disks and for processes more than they compute: three at once keep two cores busy.
+test: $(DEV_STAMP) lint ## lint, then every test but the soak
+	$(BIN)/python -m pytest -n 3 --dist loadfile
+
+coverage: $(DEV_STAMP) ## the same tests once more, with the branches that they reach
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 --dist loadfile
+	$(BIN)/coverage run -m pytest -n 3 --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

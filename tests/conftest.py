@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from schema_user.wiring import Wiring
 
 _SECRET = "a secret of the tests, long enough for anybody"
-_START_SECONDS = 60
+_START_SECONDS = 120
 _numbers = itertools.count(1)
 
 

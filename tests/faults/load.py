@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Server
 
-GENEROUS = 60.0  # seconds; only a broken thing takes as long
+GENEROUS = 120.0  # seconds; only a broken thing takes as long
 
 
 def eventually(truth: Callable[[], object], what: str = "it") -> None:

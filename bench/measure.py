@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import os
 import platform
 import statistics
+import sys
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,8 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from bench.served import ServedError
+from bench.wire import WireError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from bench.rows import One
 
@@ -104,3 +109,15 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
+
+
+@contextlib.contextmanager
+def told_in_a_sentence() -> Iterator[None]:
+    """End the program, with one sentence and a status, where a server or the person at the keyboard ends a run."""
+    try:
+        yield
+    except (ServedError, WireError) as error:
+        raise SystemExit(str(error)) from None
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        raise SystemExit(130) from None

@@ -28,10 +28,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bench.measure import Figures, Spread, circumstances, measured
+from bench.measure import Figures, Spread, circumstances, measured, told_in_a_sentence
 from bench.rows import ROWS, SCHEMA, Row, Side, Stage, document
-from bench.served import ServedError, served
-from bench.wire import Wire, WireError
+from bench.served import served
+from bench.wire import Wire
 from schema_user.store.embedded import socket_uri
 
 if TYPE_CHECKING:
@@ -248,22 +248,15 @@ def main(arguments: list[str] | None = None) -> int:
     beside = Console(stderr=True)
     console = beside if options.json == "-" else Console(width=None if sys.stdout.isatty() else 160)
     planned = plan(options.at_once)
-    try:
-        with tempfile.TemporaryDirectory(prefix="su-", ignore_cleanup_errors=True) as folder:
-            beside.print("Starting a server on a fresh database ...")
-            uri = socket_uri(Path(folder))
-            with served(Path(folder), options.processes) as server:
-                most = max(number for _, number in planned)
-                stage = asyncio.run(prepared(server.port, server.token, uri, most))
-                with progress(beside, len(planned) * (options.rounds + 1)) as say:
-                    results = uvloop.run(run(stage, options, say))  # faster than asyncio's own loop for both sides
-                mongod = mongod_version(uri)
-    except (ServedError, WireError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
-        return 130
+    with told_in_a_sentence(), tempfile.TemporaryDirectory(prefix="su-", ignore_cleanup_errors=True) as folder:
+        beside.print("Starting a server on a fresh database ...")
+        uri = socket_uri(Path(folder))
+        with served(Path(folder), options.processes) as server:
+            most = max(number for _, number in planned)
+            stage = asyncio.run(prepared(server.port, server.token, uri, most))
+            with progress(beside, len(planned) * (options.rounds + 1)) as say:
+                results = uvloop.run(run(stage, options, say))  # faster than asyncio's own loop for both sides
+            mongod = mongod_version(uri)
     console.print(figures_table(results))
     console.print(ratios_table(results, options.at_once))
     if options.json:

@@ -36,11 +36,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bench.measure import Spread, circumstances, measured
+from bench.measure import Spread, circumstances, measured, told_in_a_sentence
 from bench.report import mongod_version, write_json
 from bench.rows import SCHEMA, Stage, Update, document, driver_update, expect, wires
-from bench.served import Served, ServedError, served
-from bench.wire import Wire, WireError
+from bench.served import Served, served
+from bench.wire import Wire
 from schema_user.store.embedded import socket_uri
 
 if TYPE_CHECKING:
@@ -337,15 +337,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("every number but --updates must be 1 or more")
     beside = Console(stderr=True)
     console = beside if options.json == "-" else Console(width=None if sys.stdout.isatty() else 160)
-    try:
-        with tempfile.TemporaryDirectory(prefix="su-", dir=options.folder, ignore_cleanup_errors=True) as folder:
-            found, version = run(Path(folder), options, beside)
-    except (ServedError, WireError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
-        return 130
+    place = tempfile.TemporaryDirectory(prefix="su-", dir=options.folder, ignore_cleanup_errors=True)
+    with told_in_a_sentence(), place as folder:
+        found, version = run(Path(folder), options, beside)
     console.print(table(found))
     if found[-1].tenths:
         console.print(tenths_table(found[-1].tenths, options.updates))

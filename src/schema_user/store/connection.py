@@ -127,6 +127,12 @@ class Written:
     applied: int
     errors: dict[int, Exception]
 
+    def require_stored(self) -> None:
+        """Raise the first error that is no duplicate: what is sent again may be there already."""
+        for error in self.errors.values():
+            if not isinstance(error, DuplicateKey):
+                raise error
+
 
 def _write_error(error: Mapping[str, Any]) -> Exception:
     code = error.get("code")

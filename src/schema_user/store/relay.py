@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from schema_user.domain.message import user_of
 from schema_user.errors import Unavailable
-from schema_user.store.connection import DuplicateKey, raw
+from schema_user.store.connection import raw
 from schema_user.store.requests import REQUESTS, answering
 
 if TYPE_CHECKING:
@@ -252,9 +252,7 @@ class Relay:
                 written = await collection.write_all("update", [answering(i.record_id, i.record) for i in mine])
             else:
                 written = await collection.write_all("insert", [item.record for item in mine])
-            for error in written.errors.values():
-                if not isinstance(error, DuplicateKey):
-                    raise error
+            written.require_stored()
             if name == OUTBOX:
                 self._arrived()
 

@@ -188,14 +188,10 @@ class RequestStore:
         await collection.settled(document_id, found["version"], patience)
         kept = [(each.pop("id"), raw(each)) for each in found["requests"]]
         written = await self._requests.write_all("update", [answering(*each) for each in kept])
-        for error in written.errors.values():
-            if not isinstance(error, DuplicateKey):
-                raise error
+        written.require_stored()
 
     async def settle(self, answered: Answered, at: datetime) -> None:
         """Store an answer in its record, if no relay carries it there from the document that was changed."""
         record = raw(answer_record(answered, at))
         written = await self._requests.write_all("update", [answering(answered.once.record_id, record)])
-        for error in written.errors.values():
-            if not isinstance(error, DuplicateKey):
-                raise error
+        written.require_stored()

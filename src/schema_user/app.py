@@ -29,6 +29,7 @@ from schema_user.store.history import HistoryStore
 from schema_user.store.instance import InstanceStore
 from schema_user.store.organizations import OrganizationStore
 from schema_user.store.outbox import OutboxStore
+from schema_user.store.quotas import QuotaStore
 from schema_user.store.relay import Relay
 from schema_user.store.requests import RequestStore
 from schema_user.store.schemas import SchemaStore
@@ -104,6 +105,7 @@ async def wired(settings: Settings) -> AsyncIterator[Rooms]:
             relay=relay,
             requests=RequestStore(database),
             claims=ClaimStore(database, claim_key),
+            quotas=QuotaStore(database, claim_key),
             validators=Validators(
                 pool, cache_bytes=settings.validator_cache_bytes, max_schema_bytes=settings.schema_max_bytes
             ),

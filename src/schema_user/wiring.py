@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from schema_user.store.history import HistoryStore
     from schema_user.store.organizations import OrganizationStore
     from schema_user.store.outbox import OutboxStore
+    from schema_user.store.quotas import QuotaStore
     from schema_user.store.relay import Relay
     from schema_user.store.requests import RequestStore
     from schema_user.store.schemas import SchemaStore
@@ -129,6 +130,7 @@ class Wiring:
     relay: Relay
     requests: RequestStore
     claims: ClaimStore
+    quotas: QuotaStore
     validators: Validators
     permissions: PermissionCache = field(default_factory=PermissionCache)
     now: Callable[[], datetime] = utc_now

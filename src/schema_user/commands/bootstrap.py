@@ -36,7 +36,8 @@ def shipped_schemas() -> Iterator[tuple[str, Any]]:
 
 async def prepare(wiring: Wiring, instance: InstanceStore) -> str | None:
     """Make what is missing; safe to repeat, and for several servers at once. Gives the first token if it made one."""
-    for store in (wiring.users, wiring.schemas, wiring.tokens, wiring.outbox, wiring.history, wiring.requests):
+    stores = (wiring.users, wiring.schemas, wiring.tokens, wiring.outbox, wiring.history, wiring.requests)
+    for store in (*stores, wiring.quotas):
         await store.prepare()
     await _first_organization(wiring, instance)
     await _first_schemas(wiring, instance)

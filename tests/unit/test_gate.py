@@ -211,8 +211,9 @@ class TestReferences:
             ("#/enum/0", "refUnresolved"),
             ("#/enum/99999999999999999999", "refUnresolved"),
             ("#nope", "refUnresolved"),
-            ("#/a b", "refSyntax"),
-            ("#/%zz", "refSyntax"),
+            ("#/a b", "refUnresolved"),
+            ("#/%zz", "refUnresolved"),
+            ("#a b", "refSyntax"),
         ],
     )
     def test_refused(self, reference: str, reason: str) -> None:

@@ -354,7 +354,6 @@ class TestPatterns:
             ("a+b", "patternCost"),
             ("(x+)y", "patternCost"),
             ("a++", "patternUnsupported"),
-            ("a{,2}", "patternUnsupported"),
             ("(?i)a", "patternUnsupported"),
             ("(?=a)", "patternUnsupported"),
             ("(a)\\1", "patternUnsupported"),

@@ -24,6 +24,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from schema_user.validation.annex_b import strict_pattern
 from schema_user.validation.dialect import IN_PLACE, OLD, Dialect, subschemas
 from schema_user.validation.formats import FORMATS, checkers
 from schema_user.validation.outline import Outline
@@ -468,6 +469,7 @@ def _price_pattern(node: _Node, pattern: str, *, most: float = math.inf, of_keys
     The engine may be in all places at each byte. In a pattern such as ``^[A-Z][a-z-]{2,9}$`` it is in one at a time,
     and meets each for the first time only once.
     """
+    pattern = strict_pattern(pattern)
     if len(pattern) > _MAX_CHARACTERS:
         raise _Unbounded
     try:

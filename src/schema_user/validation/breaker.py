@@ -26,7 +26,7 @@ _SWEEP_AT: Final = 1_000
 
 
 class Crowded(Exception):
-    """Too many calls wait already, or this one has waited too long; nothing was begun."""
+    """Too many calls wait already, this one has waited too long, or the machine had no time for it."""
 
 
 @dataclass(slots=True)

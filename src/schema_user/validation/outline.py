@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _FRAGMENT: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*")
 _INDEX: Final = re.compile(r"[0-9]{1,9}")
+REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
 MAX_IDENTIFIER: Final = 2_048
 """Characters of an ``$id``: each reference is joined to it."""
 
@@ -138,7 +139,7 @@ class Outline:
     def _follow(self, location: Location) -> list[Location]:
         """Resolve the references of a schema; give the locations that only they lead to."""
         new = []
-        for keyword in ("$ref", "$dynamicRef", "$recursiveRef"):
+        for keyword in REFERENCES:
             reference = location.schema.get(keyword)
             if not isinstance(reference, str) or not self._is_keyword(keyword):
                 continue
@@ -167,9 +168,9 @@ class Outline:
             if not self._root.base or _joined(resource.base, uri) != self._root.base:
                 raise _Unresolved("refRemote", "must stay in the document: # and what follows, nothing is fetched")
             resource = self._root
-        if not _FRAGMENT.fullmatch(fragment):
-            raise _Unresolved("refSyntax", "is no URI reference: other characters must be percent-encoded")
         if fragment and not fragment.startswith("/"):
+            if not _FRAGMENT.fullmatch(fragment):
+                raise _Unresolved("refSyntax", "is no URI reference: other characters must be percent-encoded")
             if fragment not in resource.anchors:
                 raise _Unresolved("refUnresolved", "names an anchor that is not in the document")
             return resource.anchors[fragment], None

@@ -10,15 +10,14 @@ from __future__ import annotations
 import re
 from typing import Any, Final, NamedTuple
 
+from schema_user.validation.annex_b import ESCAPE, strict_pattern
+
 MAX_BYTES: Final = 10 * 1024 * 1024
 """What one pattern may compile to."""
 
 _COUNT: Final = re.compile(r"\{(\d{1,9})(?:(,)(\d{0,9}))?\}")
 _GROUP: Final = re.compile(r"\(\?(?:(=|!|<=|<!)|P?<[A-Za-z_]\w*>|([a-zA-Z-]*)([:)]))")
 _CLASS: Final = re.compile(r"\[\^?(?:\\.|[^\]\\])*\]", re.DOTALL)
-_ESCAPE: Final = re.compile(
-    r"\\(?:[pP](?:\{[^}]*\}|.)|u\{[0-9A-Fa-f]{1,6}\}|u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|c[A-Za-z]|.)", re.DOTALL
-)
 _NAME: Final = re.compile(r"<\w*>")
 _FLAGS: Final = frozenset("is-")
 _PROPERTY_BYTES: Final = 46_000
@@ -94,7 +93,7 @@ class _Reader:
         self.sizes.append(0)
 
     def _escape(self) -> None:
-        found = _ESCAPE.match(self.text, self.at)
+        found = ESCAPE.match(self.text, self.at)
         if found is None:
             raise Refused("patternSyntax", "ends in a backslash")
         kind = found[0][1]
@@ -147,7 +146,7 @@ def read(pattern: str) -> Pattern:
     Raises:
         Refused: ``patternSyntax``, if it is of a syntax that is not taken.
     """
-    return _Reader(pattern).read()
+    return _Reader(strict_pattern(pattern)).read()
 
 
 def patterns_in(document: Any) -> set[str]:

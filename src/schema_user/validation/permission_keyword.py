@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import jsonschema_rs
 
 from schema_user.domain.field_access import BARE, READ, WRITE, FieldPermissions, NamePattern, Rule
+from schema_user.validation.annex_b import strict_pattern
 from schema_user.validation.dialect import IN_PLACE, Dialect, subschemas
 from schema_user.validation.outline import Location, Outline
 from schema_user.validation.patterns import read
@@ -423,7 +424,7 @@ class _Compiler:
         known = self._patterns.get(pattern)
         if known is None:
             engine = jsonschema_rs.Draft202012Validator(
-                {"pattern": pattern}, offline=True, validate_formats=False, pattern_options=_LINEAR
+                {"pattern": strict_pattern(pattern)}, offline=True, validate_formats=False, pattern_options=_LINEAR
             )
             known = self._patterns[pattern] = NamePattern(pattern, engine.is_valid)
         return known

@@ -1,7 +1,8 @@
 """The server's side of its validation workers: processes that are given one call at a time, and replaced when they end.
 
 A worker ends itself when a call takes too long (``worker.py``). What that means for the call depends on what was said
-before: nothing yet, and it was ``Stopped``; a verdict, and the document is known to be invalid. A worker that ended for
+before: nothing yet, and it was ``Stopped``, or ``Crowded`` if the clock alone had run out, as on a machine that is
+overloaded; a verdict, and the document is known to be invalid. A worker that ended for
 another reason, because somebody killed it or it ran out of memory or stack, gets its call tried again, twice at most.
 """
 
@@ -36,7 +37,7 @@ from schema_user.validation.frames import (
     framed,
     read_reply,
 )
-from schema_user.validation.worker import BY_THE_CLOCK, CALL_SECONDS, STOPS, UPLOAD_SECONDS
+from schema_user.validation.worker import BY_THE_CLOCK, CALL_SECONDS, OVERDUE, STOPS, UPLOAD_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -215,7 +216,7 @@ class _Worker(asyncio.Protocol):
         if status is None:
             asyncio.get_running_loop().call_later(_REAP_AGAIN, self._reap)
             return
-        self.status = status = -STOPS[0] if self._overdue else status
+        self.status = status = -OVERDUE if self._overdue else status
         self._gone.set()
         exchange, self._exchange = self._exchange, None
         if exchange is not None and not exchange.ended.done():
@@ -284,7 +285,7 @@ class Pool:
 
         Raises:
             Stopped: if it took too long, or too much memory, before the verdict.
-            Crowded: if too much waits already.
+            Crowded: if too much waits already, or the machine has no time for it.
         """
         request = Validate(key, dialect, data)
         limits = _Limits(CALL_SECONDS + UPLOAD_SECONDS, CALL_SECONDS / 2)
@@ -298,7 +299,7 @@ class Pool:
 
         Raises:
             Stopped: if the gate took too long, or too much memory.
-            Crowded: if too much waits already.
+            Crowded: if too much waits already, or the machine has no time for it.
         """
         request = Check(document, data, max_bytes)
         limits = _Limits(UPLOAD_SECONDS, UPLOAD_SECONDS / 2)
@@ -364,7 +365,7 @@ class Pool:
             if status is not None or time.monotonic() - began > limits.slow:
                 self._breaker.strike(payers)
             if not exchange.replies:
-                raise Stopped
+                raise Crowded if status == -OVERDUE else Stopped
             return exchange.replies
 
     async def _refilled(self) -> None:

@@ -17,6 +17,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from schema_user.validation.annex_b import strict_pattern
 from schema_user.validation.patterns import Refused
 
 if TYPE_CHECKING:
@@ -359,7 +360,7 @@ def translated(pattern: str, longest: float | None = None) -> str:
     """
     if len(pattern) > MAX_CHARACTERS:
         raise Refused("patternSize", f"is longer than {MAX_CHARACTERS} characters, too long for the python validator")
-    tree = _Reader(pattern).read()
+    tree = _Reader(strict_pattern(pattern)).read()
     begins = _Repeat(_Chars((), "^"))
     if not all(branch[:1] == [begins] for branch in tree.branches):
         judge = _Judge(None)

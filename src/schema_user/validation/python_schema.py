@@ -54,7 +54,7 @@ _UNKNOWN: Final[Mapping[Dialect, frozenset[str]]] = {
 }
 """The keywords that mean nothing in a dialect."""
 _LISTS: Final = frozenset({"allOf", "anyOf", "oneOf"})
-_SINGLES: Final = frozenset({"contains", "else", "not", "propertyNames", "then"})
+_SINGLES: Final = frozenset({"contains", "else", "not", "then"})
 IS_FALSE: Final = "$false"
 """Marks the ``enum`` of no value that stands for ``false``."""
 FALSE: Final[dict[str, Any]] = {"enum": [], IS_FALSE: True}
@@ -109,6 +109,7 @@ class _Rewriter:
             "pattern": self._pattern,
             "patternProperties": self._pattern_properties,
             "properties": self._properties,
+            "propertyNames": self._property_names,
             "required": self._required,
         }
 
@@ -211,6 +212,11 @@ class _Rewriter:
             name: self._inner(inner, depth if len(name) <= _MAX_NAME else _MAX_NESTED) for name, inner in value.items()
         }
         return {"properties": written}
+
+    def _property_names(self, _schema: dict[str, Any], value: Any, depth: int) -> dict[str, Any]:
+        """``false`` itself forbids to have names, what refers to it forbids each of them: other words."""
+        inner = self._inner(value, depth)
+        return {"propertyNames": {"allOf": [inner]} if inner is FALSE and value is not False else inner}
 
     def _pattern_properties(self, _schema: dict[str, Any], value: dict[str, Any], depth: int) -> dict[str, Any]:
         written: dict[str, list[Any]] = defaultdict(list)

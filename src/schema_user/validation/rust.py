@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 import jsonschema_rs
 
 from schema_user.errors import Violation
+from schema_user.validation.annex_b import strict_pattern
 from schema_user.validation.dialect import Dialect
+from schema_user.validation.lenient import strict_document
 from schema_user.validation.patterns import MAX_BYTES, Refused, patterns_in, read, summed
 from schema_user.validation.violations import describe, pointer, unencodable
 
@@ -43,12 +45,16 @@ _BYTES_FOR_EACH: Final = 20
 
 
 class RustValidator:
-    """One compiled schema; ``size`` estimates the bytes that it holds."""
+    """One compiled schema.
 
-    __slots__ = ("_compiled", "size")
+    ``size`` estimates the bytes that it holds; ``patterns`` are those of its author, by those that the engine got.
+    """
 
-    def __init__(self, compiled: jsonschema_rs.Validator, size: int) -> None:
+    __slots__ = ("_compiled", "_patterns", "size")
+
+    def __init__(self, compiled: jsonschema_rs.Validator, size: int, patterns: Mapping[str, str]) -> None:
         self._compiled = compiled
+        self._patterns = patterns
         self.size = size
 
     def is_valid(self, data: Any) -> bool:
@@ -63,9 +69,17 @@ class RustValidator:
         try:
             if self._compiled.is_valid(data):
                 return []
-            return describe(self._compiled.iter_errors(data), data, prefix)
+            found = describe(self._compiled.iter_errors(data), data, prefix)
+            return [self._as_written(each) for each in found] if self._patterns else found
         except ValueError:
             return unencodable(data, prefix)
+
+    def _as_written(self, violation: Violation) -> Violation:
+        """Show a pattern as its author wrote it."""
+        text = violation.description
+        for strict in sorted(self._patterns, key=len, reverse=True):  # one may be the beginning of another
+            text = text.replace(f"the pattern {strict}", f"the pattern {self._patterns[strict]}")
+        return Violation(violation.field, text, violation.reason)
 
 
 class RustEngine:
@@ -104,11 +118,13 @@ def compile_schema(document: Mapping[str, Any], dialect: str, *, quick: bool = F
     from schema_user.validation.formats import checkers  # noqa: PLC0415 -- takes longer than a worker may to start
 
     known = Dialect(dialect)
+    all_patterns = patterns_in(document)
+    document, written = strict_document(document, known, all_patterns)
     adapted = {**document, "$schema": known.uri}
     identifier = document.get(known.id_keyword)
     if isinstance(identifier, str) and identifier.endswith("#"):
         adapted[known.id_keyword] = identifier.removesuffix("#")
-    patterns = summed(patterns_in(document))
+    patterns = summed(all_patterns)
     compiled = _CLASSES[known](
         adapted,
         offline=True,
@@ -117,7 +133,7 @@ def compile_schema(document: Mapping[str, Any], dialect: str, *, quick: bool = F
         pattern_options=_BACKTRACKING if patterns.backtracks else _LINEAR,
     )
     size = _BASE_BYTES + _BYTES_FOR_EACH * len(json.dumps(document)) + patterns.size
-    return RustValidator(compiled, size)
+    return RustValidator(compiled, size, written)
 
 
 def pattern_refusal(pattern: str) -> Refused | None:
@@ -128,7 +144,7 @@ def pattern_refusal(pattern: str) -> Refused | None:
         return refused
     options = _BACKTRACKING if backtracks else _LINEAR
     try:
-        jsonschema_rs.Draft202012Validator({"pattern": pattern}, offline=True, pattern_options=options)
+        jsonschema_rs.Draft202012Validator({"pattern": strict_pattern(pattern)}, offline=True, pattern_options=options)
     except ValueError:
         if size > MAX_BYTES / 2:
             return Refused("patternSize", f"compiles to more than {MAX_BYTES} bytes: repeat less")

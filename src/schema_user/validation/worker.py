@@ -4,7 +4,7 @@
 interrupt an engine: it holds the interpreter's lock, and may recurse or allocate without end. So here
 
 - timers of the kernel end the process by SIGPROF or SIGALRM when a call has taken too long, wherever it is by then:
-  what it computed counts, and the clock only where that goes four times as far, so that calls that are honest are not
+  what it computed counts, and the clock only where that goes eight times as far, so that calls that are honest are not
   stopped on a machine that has other things to do;
 - ``RLIMIT_AS`` leaves calls 256 MiB beyond what the process has mapped once it has started;
 - calls run on a stack of 256 MiB;
@@ -63,11 +63,12 @@ CALL_SECONDS: Final = 0.25
 UPLOAD_SECONDS: Final = 1.0
 """What judging or studying a schema may take, and compiling one before a document is validated under it."""
 
-BY_THE_CLOCK: Final = 4
+BY_THE_CLOCK: Final = 8
 """So many times as long a call may take by the clock."""
 
-STOPS: Final = (signal.SIGPROF, signal.SIGALRM)
-"""The signals that end a worker whose call has taken too long."""
+OVERDUE: Final = signal.SIGALRM
+STOPS: Final = (signal.SIGPROF, OVERDUE)
+"""The signals that end a worker whose call has taken too long: what it computed, or the time by the clock."""
 
 CALL_BYTES: Final = 256 * 1024 * 1024
 UPLOAD_BYTES: Final = 128 * 1024 * 1024

@@ -89,6 +89,7 @@ $(RUN_STAMP): requirements/run.txt pyproject.toml
 	@echo "Installing what the service needs (about 250 MB the first time, a database server among it) ..."
 	@$(BIN)/python -m pip install --require-hashes --requirement requirements/run.txt
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index --editable .
+	@$(BIN)/python -m compileall -q src # also where Python is told to write no bytecode: a server starts sooner
 	@printf '%s\n' "$(CURDIR)" > $@
 
 $(DEV_STAMP): $(RUN_STAMP) requirements/dev.txt

@@ -16,18 +16,20 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
-import socket
 import sys
 from typing import TYPE_CHECKING, Final
 
 import uvloop
 from granian.constants import Interfaces
+from granian.http import HTTP1Settings, HTTP2Settings
 from granian.server.embed import Server
 
-from schema_user.app import STOP_SIGNALS, cancel_on_signals, create_app
+from schema_user.app import cancel_on_signals, create_app
 from schema_user.domain.contact import read_phone_tables
 from schema_user.logs import configure_logging
+from schema_user.process import DRAIN_SECONDS, STOP_SIGNALS, address_of
 from schema_user.settings import read_settings
 
 if TYPE_CHECKING:
@@ -38,14 +40,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("schema_user.http_process")  # this module runs as __main__
 
-DRAIN_SECONDS: Final = 30
-"""How long the requests that have begun may take to finish after the signal to stop."""
-
 _LAST_CALL_SECONDS: Final = 0.25
 """How long requests are still read after that signal: a request that was sent before it, but not read yet, would find
 its connection closed, and its client could not know what became of it."""
 
 _BACKLOG: Final = 1024
+
+_CONNECTIONS, _OTHER_FILES = 8192, 512
+"""Connections that are held at once; the next ones wait. It is much, as one that never says a word is held for as long
+as its client likes: only a proxy or a firewall can tell those from others (granian 2.8.7 looks for the preface of
+HTTP/2 first, without a limit of time)."""
+
+_HEAD_BYTES: Final = 64 * 1024
+_HTTP1: Final = HTTP1Settings(header_read_timeout=30_000, max_buffer_size=_HEAD_BYTES)
+"""In milliseconds: for a head to arrive, and for the next request of a connection."""
+
+_HTTP2: Final = HTTP2Settings(max_headers_size=_HEAD_BYTES, keep_alive_interval=30_000, keep_alive_timeout=20)
+"""A peer that does not answer a ping in 20 s is gone."""
 
 
 def main() -> int:
@@ -66,9 +77,12 @@ async def _run(settings: Settings) -> None:
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _told, leave, begin)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     read_phone_tables()  # validation in this process has no time for that later
+    app = create_app(settings)
+    gc.collect()
+    gc.freeze()
     with contextlib.suppress(asyncio.CancelledError):
         await begin.wait()
-        async with create_app(settings) as door:
+        async with app as door:
             _settle_garbage_collector()
             await _answer(door, settings)
 
@@ -89,15 +103,28 @@ def _told(leave: Callable[[], None], begin: asyncio.Event) -> None:
     leave()
 
 
+def _connections() -> int:
+    """Give the number of connections for which the system has files; it is asked for as many as it allows."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _CONNECTIONS + _OTHER_FILES
+    files = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+    return max(_BACKLOG // 2, files - _OTHER_FILES)
+
+
 async def _answer(door: Door, settings: Settings) -> None:
     """Answer requests until cancelled; then take no new ones and let those finish whose head has been read."""
     server = Server(
         door,
-        address=address_of(settings)[1],
+        address=address_of(settings.host, settings.port)[1],
         port=settings.port,
         interface=Interfaces.ASGINL,
         websockets=False,
         backlog=_BACKLOG,
+        backpressure=_connections(),
+        http1_settings=_HTTP1,
+        http2_settings=_HTTP2,
         log_enabled=False,
     )
     serving = asyncio.create_task(server.serve())
@@ -112,17 +139,6 @@ async def _answer(door: Door, settings: Settings) -> None:
             log.warning("requests that did not finish within %d s are cut off", DRAIN_SECONDS)
             serving.cancel()
     serving.result()
-
-
-def address_of(settings: Settings) -> tuple[socket.AddressFamily, str]:
-    """Give the family and the address of the host that is set; Granian takes no names.
-
-    Raises:
-        OSError: if the name has no address.
-    """
-    found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, _, _, _, address = found[0]
-    return family, str(address[0])
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
 """The serving process: it keeps the local database, starts the HTTP processes, and ends them in the right order.
 
+The HTTP processes are started first and the database next, as both take long to read what they need; so this module
+imports little at its top, and the rest when they are on their way.
+
 A signal to stop raises ``SystemExit`` in the main thread, wherever that is, so that the blocks which it stands in undo
 in their order what they began: first the HTTP processes, which finish their requests, then the database.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
-import http.client
 import logging
 import os
 import shutil
@@ -21,15 +22,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from schema_user.api.metrics import MULTIPROCESS_DIR
-from schema_user.app import STOP_SIGNALS, wired
-from schema_user.commands.bootstrap import prepare
-from schema_user.errors import Unavailable
-from schema_user.http_process import DRAIN_SECONDS, address_of
-from schema_user.store.embedded import EmbeddedMongod, LocalDatabaseFault
+from schema_user.process import DRAIN_SECONDS, MULTIPROCESS_DIR, STOP_SIGNALS, address_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     from schema_user.settings import Settings
@@ -45,7 +41,7 @@ _PORT_WAIT: Final = 2.0
 _STOP_WAIT: Final = DRAIN_SECONDS + 20
 """Seconds for the HTTP processes to finish what they have begun: requests first, then messages on their way."""
 
-_POLL: Final = 0.05
+_POLL: Final = 0.02
 _QUICK: Final = 10.0
 """An HTTP process that ends within this many seconds of its start is replaced after a pause, not at once."""
 
@@ -54,8 +50,10 @@ _HOPELESS: Final = 3
 """HTTP processes that end quickly before any has answered: another one would not."""
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, require_usable: Callable[[], None]) -> None:
     """Serve until a signal says stop.
+
+    ``require_usable`` raises what refuses the settings; it is called when the HTTP processes are on their way.
 
     Raises:
         LocalDatabaseFault: if the local database cannot be started or kept alive.
@@ -64,14 +62,16 @@ def serve(settings: Settings) -> None:
     """
     for number in STOP_SIGNALS:
         signal.signal(number, _leave)
-    with _metrics_directory(settings), _http_processes(settings) as processes, _local_database(settings):
-        try:
-            _require_port(settings)
-            token = asyncio.run(_prepared(settings))
-            _announce_token(settings, token)
-            _serve_http(settings, processes)
-        finally:
-            processes.stop()  # before the database
+    with _metrics_directory(settings), _http_processes(settings) as processes:
+        require_usable()
+        with _local_database(settings):
+            try:
+                _require_port(settings)
+                token = _prepared(settings)
+                _announce_token(settings, token)
+                _serve_http(settings, processes)
+            finally:
+                processes.stop()  # before the database
 
 
 def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -87,6 +87,8 @@ def _local_database(settings: Settings) -> Iterator[None]:
     if not settings.embedded:
         yield
         return
+    from schema_user.store.embedded import EmbeddedMongod, LocalDatabaseFault
+
     lost: list[str] = []
 
     def end(sentence: str) -> None:
@@ -96,12 +98,18 @@ def _local_database(settings: Settings) -> Iterator[None]:
 
     mongod = EmbeddedMongod(settings.data_dir, on_lost=end)
     try:
-        mongod.start()
+        mongod.start(meanwhile=_read_modules)
         yield
     finally:
         mongod.stop()
         if lost:
             raise LocalDatabaseFault(lost[0])
+
+
+def _read_modules() -> None:
+    """Read what ``_prepared`` needs, which takes as long as the database does to read its files."""
+    import schema_user.commands.bootstrap
+    import schema_user.rooms  # noqa: F401 -- only read
 
 
 @contextlib.contextmanager
@@ -125,7 +133,7 @@ def _require_port(settings: Settings) -> None:
     deadline = time.monotonic() + _PORT_WAIT
     while True:
         try:
-            family, address = address_of(settings)
+            family, address = address_of(settings.host, settings.port)
             with socket.socket(family) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((address, settings.port))
@@ -139,18 +147,27 @@ def _require_port(settings: Settings) -> None:
         return
 
 
-async def _prepared(settings: Settings) -> str | None:
-    """Prepare the database, waiting for it if it is not there yet."""
+def _prepared(settings: Settings) -> str | None:
+    """Prepare the database, waiting for it if it is not there yet; gives the first token if one was made."""
+    import asyncio
+
+    from schema_user.commands.bootstrap import prepare
+    from schema_user.errors import Unavailable
+    from schema_user.rooms import wired
+
+    async def once() -> str | None:
+        async with wired(settings) as rooms:
+            return await prepare(rooms.wiring, rooms.instance)
+
     deadline = time.monotonic() + _DATABASE_WAIT
     while True:
         try:
-            async with wired(settings) as rooms:
-                return await prepare(rooms.wiring, rooms.instance)
+            return asyncio.run(once())
         except Unavailable:
             if time.monotonic() > deadline:
                 raise
             log.warning("waiting for the database")
-            await asyncio.sleep(1)
+            time.sleep(1)
 
 
 def _announce_token(settings: Settings, token: str | None) -> None:
@@ -270,6 +287,8 @@ def _announce_ready(settings: Settings, answered: threading.Event) -> None:
 
 def _answers(host: str, port: int) -> bool:
     """Whether it answers that it is ready; asked without the proxies that the environment may name."""
+    import http.client
+
     connection = http.client.HTTPConnection(host, port, timeout=5)
     try:
         connection.request("GET", "/health/ready")

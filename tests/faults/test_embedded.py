@@ -205,6 +205,23 @@ class TestRunning:
 
 
 class TestStart:
+    def test_meanwhile(self, short_dir: Path) -> None:
+        """What is to be done while it starts is done with its process running; if that fails, nothing stays behind."""
+        server = EmbeddedMongod(short_dir / "meanwhile", cache_gb=0.25)
+        seen: list[int | None] = []
+
+        def fail() -> None:
+            seen.append(server.pid)
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            server.start(fail)
+        (pid,) = seen
+        assert pid is not None
+        assert not psutil.pid_exists(pid)
+        with started(short_dir / "meanwhile"):
+            pass
+
     def test_data_is_kept(self, home: Path) -> None:
         """What was written before a stop is there after the next start, which leaves nothing of the first behind."""
         with started(home / "var") as first:

@@ -40,13 +40,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from pymongo import MongoClient
-from pymongo.errors import OperationFailure, PyMongoError
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+    from pymongo import MongoClient
     from pymongo.database import Database
 
 _log = logging.getLogger(__name__)
@@ -396,10 +394,11 @@ class EmbeddedMongod:
         child = self._child
         return child.pid if child and child.poll() is None else None
 
-    def start(self) -> str:
+    def start(self, meanwhile: Callable[[], None] | None = None) -> str:
         """Start it and wait until it is primary; gives the URI.
 
-        Raises ``DirectoryInUse``, ``NoMongod`` or ``MongodFailed``. Takes about half a second.
+        ``meanwhile`` is called once its process runs, before the waiting: that takes about half a second.
+        Raises ``DirectoryInUse``, ``NoMongod`` or ``MongodFailed``.
         """
         _prepare(self._data_dir)
         self._lock.acquire()
@@ -407,7 +406,7 @@ class EmbeddedMongod:
             self._binary = self._binary or find_binary(self._data_dir)
             _stop_orphan(self._data_dir)
             _rotate(self.log)
-            self._launch(self._binary)
+            self._launch(self._binary, meanwhile)
         except BaseException:
             self.stop()
             raise
@@ -426,7 +425,7 @@ class EmbeddedMongod:
             self._watcher.join(STOP_TIMEOUT)
         self._lock.release()
 
-    def _launch(self, binary: Path) -> None:
+    def _launch(self, binary: Path, meanwhile: Callable[[], None] | None = None) -> None:
         logged = self.log.stat().st_size if self.log.exists() else 0
         try:
             path = socket_path(self._data_dir)
@@ -436,6 +435,8 @@ class EmbeddedMongod:
                     raise MongodFailed("it was stopped meanwhile")  # noqa: TRY301 -- gets its sentence below
                 self._child = child = self._spawn(binary, path)
             self._note(child.pid)
+            if meanwhile:
+                meanwhile()
             self._await_primary(child, str(path))
             _log.info("the local MongoDB (pid %d) is ready", child.pid)
         except (OSError, subprocess.TimeoutExpired, MongodFailed) as fault:
@@ -462,6 +463,7 @@ class EmbeddedMongod:
             "--logpath": self.log,
             "--logRotate": "reopen",
             "--setParameter": "diagnosticDataCollectionEnabled=false",  # 200 MB of figures for MongoDB's support
+            "--slowms": 2**31 - 1,  # a slow statement would be logged with the values in it: addresses, users' data
         }
         command = [str(binary), *(str(part) for setting in settings.items() for part in setting)]
         command += ["--nounixsocket", "--logappend", "--quiet"]  # the first: no second socket, in /tmp
@@ -546,6 +548,8 @@ def _accepts(host: str) -> bool:
 
 
 def _client(uri: str) -> MongoClient[dict[str, Any]]:
+    from pymongo import MongoClient  # noqa: PLC0415 -- it takes long to read; meanwhile the database starts
+
     return MongoClient(uri, serverSelectionTimeoutMS=2000, connectTimeoutMS=2000, socketTimeoutMS=10_000)
 
 
@@ -555,6 +559,8 @@ def _unready(admin: Database[dict[str, Any]], host: str) -> str | None:
     The set's only member is named by its socket. Under another name (the directory was moved or copied) the server
     doesn't find itself in the set and would wait for ever, so the name is changed by force; the data stays.
     """
+    from pymongo.errors import OperationFailure, PyMongoError  # noqa: PLC0415 -- as above
+
     try:
         try:
             config = admin.command("replSetGetConfig")["config"]
@@ -617,6 +623,8 @@ def connect_or_start(data_dir: Path, *, cache_gb: float = 0.25) -> Iterator[str]
 
 
 def _serves(uri: str, host: str) -> bool:
+    from pymongo.errors import PyMongoError  # noqa: PLC0415 -- as above
+
     if not _accepts(host):
         return False
     with _client(uri) as client:

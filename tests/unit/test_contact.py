@@ -9,15 +9,22 @@ from schema_user.domain import code as codes
 from schema_user.domain.contact import (
     Address,
     Channel,
+    Contact,
     IsVerified,
     Placed,
+    Resend,
     SetAddress,
     Verdict,
+    country_of,
+    is_country,
     issue,
     masked,
     normalise_email,
     normalise_phone,
+    number_prefix,
     place,
+    resend_pause,
+    resends_spent,
     verify,
 )
 
@@ -107,6 +114,65 @@ def test_a_second_code_leaves_the_first_alive_and_a_third_does_not() -> None:
     assert address.failed == 0
     later = issue(address, codes.Code(b"\x03", NOW + 2 * HOUR, NOW + 3 * HOUR), NOW + 2 * HOUR)
     assert [code.digest for code in later.codes] == [b"\x01", b"\x02", b"\x03"]
+
+
+def test_a_code_follows_another_after_a_pause() -> None:
+    """Counted from the last code of the address, whatever became of it; a clock set far back does not add to it."""
+    pause = timedelta(seconds=30)
+    address = issue(Address("a"), codes.Code(b"x", NOW, NOW + HOUR), NOW)
+    contact = Contact(email=address).without_codes()
+    assert contact.email == Address("a", coded_at=NOW)
+    for after, left in ((0, 30), (29, 1), (30, 0), (-5, 35), (-30, 0)):
+        now = NOW + timedelta(seconds=after)
+        assert resend_pause(contact, Channel.EMAIL, now, pause) == timedelta(seconds=left)
+    assert not resend_pause(contact, Channel.PHONE, NOW, pause)
+    assert not resend_pause(Contact(email=Address("a")), Channel.EMAIL, NOW, pause)
+
+
+def test_resends_are_counted_over_any_24_hours() -> None:
+    """For each channel; the oldest makes room as it turns 24 hours old, and is forgotten then."""
+    day, contact = timedelta(days=1), Contact(phone=Address("+1"))
+    for hours in (0, 1, 2):
+        contact = contact.resent(Channel.EMAIL, NOW + hours * HOUR)
+    contact = contact.resent(Channel.PHONE, NOW + 2 * HOUR)
+    now = NOW + 3 * HOUR
+    assert resends_spent(contact, Channel.EMAIL, now, 3) == NOW + day - now
+    assert resends_spent(contact, Channel.EMAIL, now, 2) == NOW + HOUR + day - now
+    assert not resends_spent(contact, Channel.EMAIL, now, 4)
+    assert not resends_spent(contact, Channel.EMAIL, NOW + day, 3)
+    assert resends_spent(contact, Channel.EMAIL, NOW + day, 2) == HOUR
+    assert not resends_spent(contact, Channel.PHONE, now, 2)
+    later = contact.resent(Channel.EMAIL, NOW + day + HOUR)
+    assert [each.at for each in later.resends] == [NOW + 2 * HOUR, NOW + 2 * HOUR, NOW + day + HOUR]
+    assert later.without_codes().resends == later.put(Channel.EMAIL, None).resends == later.resends
+    assert later.resends[1] == Resend(Channel.PHONE, NOW + 2 * HOUR)
+
+
+def test_a_week_of_codes_is_recognised() -> None:
+    """As many as are made by eleven a day: each is still told from a wrong one when it is expired."""
+    address, gap = Address("a"), timedelta(days=1) / 11
+    for number in range(76):
+        now = NOW + number * gap
+        address = issue(address, codes.Code(bytes([number]), now, now + HOUR), now)
+    later = NOW + 75 * gap + HOUR
+    assert {judged(address, bytes([number]), later)[1] for number in range(76)} == {Verdict.EXPIRED}
+
+
+@pytest.mark.parametrize(
+    ("number", "country", "prefix"),
+    [
+        ("+41791234567", "CH", "+4179123"),
+        ("+12025550123", "US", "+1202555"),
+        ("+14165550123", "CA", "+1416555"),
+        ("+18765550123", "JM", "+1876555"),
+        ("+80012345678", "001", "+8001234"),
+        ("+15555550100", None, "+1555555"),
+    ],
+)
+def test_numbers_have_a_country_and_a_prefix(number: str, country: str | None, prefix: str) -> None:
+    """Of countries that share a code each has its own; a prefix is what 10,000 numbers share."""
+    assert (country_of(number), number_prefix(number)) == (country, prefix)
+    assert country is None or is_country(country) is country.isalpha()
 
 
 def test_digests_are_bound_to_everything() -> None:

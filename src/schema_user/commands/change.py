@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
+from schema_user.commands.code_limits import Postage
+from schema_user.commands.events import user_deliveries
 from schema_user.commands.repetition import before_writing, live
 from schema_user.domain.access import reached_user
 from schema_user.domain.contact import Channel
@@ -37,7 +39,8 @@ _LONGEST_PAUSE: Final = 0.02
 class Target:
     """The user that a caller wants to change, and the sequence at which it expects it (If-Match; None: any).
 
-    ``once`` is there if the change shall happen once however often it is asked for.
+    ``once`` is there if the change shall happen once however often it is asked for. ``condition`` raises for a user, as
+    it is just before the change, whom the operation is not for; it is asked when all else would let the caller go on.
     """
 
     caller: Caller
@@ -46,6 +49,7 @@ class Target:
     validate_only: bool = False
     request_id: str = ""
     once: Once | None = None
+    condition: Callable[[User], Awaitable[None]] | None = None
 
     @property
     def origin(self) -> Origin:
@@ -107,10 +111,16 @@ async def change_user(
         Missing, Denied, StaleSequence, Unmet: in this order.
         Conflict: if the username is taken.
         Aborted: if others were faster again and again.
+        Exhausted: if no more codes may be sent; then nothing is changed.
     """
     try:
         async with wiring.turns.of(target.user_id, wiring.settings.mongodb_timeout.total_seconds()):
-            return await _change(wiring, target, permit, decide, permit_values)
+            postage = Postage(wiring)
+            try:
+                return await _change(wiring, target, permit, decide, permit_values, postage=postage)
+            finally:
+                if postage.paid:
+                    await postage.settle()
     except TimeoutError:
         raise _race_lost() from None
 
@@ -121,6 +131,8 @@ async def _change(
     permit: Callable[[User], None],
     decide: Callable[[User], Awaitable[Decision]],
     permit_values: Callable[[User], Awaitable[None]] | None,
+    *,
+    postage: Postage,
 ) -> Decision:
     for attempt in range(_TRIES):
         before = reached_user(target.caller, await wiring.users.find(target.user_id), target.user_id)
@@ -133,6 +145,8 @@ async def _change(
             await permit_values(before)
         expect_sequence(target.expected_sequence, before.sequence)
         await require_active_organization(wiring, before.organization_id)
+        if target.condition is not None:
+            await target.condition(before)
         decision = await decide(before)
         after = advanced(before, decision.user, wiring.now())
         if after is None and target.once is not None and decision.refusal is None:
@@ -140,7 +154,9 @@ async def _change(
             after = replace(before, version=before.version + 1)
         if after is None:
             return await _unchanged(wiring, before, decision)
-        if await _commit(wiring, before, after, decision, target):
+        if after.messages or postage.paid:
+            await postage.pay(after, rehearsed=target.validate_only)
+        if await _commit(wiring, before, after, decision, target, postage=postage):
             if decision.refusal is not None:
                 raise decision.refusal
             return replace(decision, user=after, codes={} if target.validate_only else decision.codes)
@@ -159,13 +175,13 @@ async def _earlier(wiring: Wiring, once: Once, before: User, *, first: bool) -> 
         return await wiring.users.answer(before, once)
 
     answered = await before_writing(wiring, once, kept, first=first, key=before.key)
-    return None if answered is None else repeated(wiring, before, answered)
+    return None if answered is None else await repeated(wiring, before, answered)
 
 
-def repeated(wiring: Wiring, user: User, answered: Answered) -> Decision:
+async def repeated(wiring: Wiring, user: User, answered: Answered) -> Decision:
     """Give an answer again: as it was, without the codes that are dead."""
     as_it_was = replace(user, sequence=answered.sequence, changed_at=answered.changed_at)
-    return Decision(as_it_was, live(wiring, user, answered), replayed=True)
+    return Decision(as_it_was, await live(wiring, user, answered), replayed=True)
 
 
 def answer_of(once: Once | None, after: User, decision: Decision) -> Answered | None:
@@ -184,13 +200,17 @@ async def _unchanged(wiring: Wiring, before: User, decision: Decision) -> Decisi
     return replace(decision, user=before)
 
 
-async def _commit(wiring: Wiring, before: User, after: User, decision: Decision, target: Target) -> bool:
+async def _commit(
+    wiring: Wiring, before: User, after: User, decision: Decision, target: Target, *, postage: Postage
+) -> bool:
     """Write the change, with the claim of a new username before it and the release of the old one after it."""
+    deliveries = await user_deliveries(wiring, before, after, target.request_id)
     claimed = await claim_username(wiring, before, after, target.once)
     if target.validate_only:
         await release_username(wiring, claimed if claimed is not after else None)
         return True
-    if not await wiring.users.replace(before, claimed, target.origin, answer_of(target.once, claimed, decision)):
+    answered = answer_of(target.once, claimed, decision)
+    if not await postage.stored(wiring.users.replace(before, claimed, target.origin, answered, deliveries)):
         await release_username(wiring, claimed if claimed is not after else None)
         return False
     if before.username_claim is not None and before.username_claim != claimed.username_claim:

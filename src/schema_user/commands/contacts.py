@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
 from schema_user.commands.change import Decision, Target, change_user
+from schema_user.commands.code_limits import next_code_in, refuse_resend
+from schema_user.commands.contact_rules import contact_rules
 from schema_user.domain import code as codes
 from schema_user.domain.access import lacking, require_user
 from schema_user.domain.contact import (
@@ -18,8 +19,10 @@ from schema_user.domain.contact import (
     ReturnCode,
     SendCode,
     SetAddress,
+    Unverified,
     Verdict,
     Verification,
+    country_of,
     issue,
     masked,
     normalise_email,
@@ -27,18 +30,18 @@ from schema_user.domain.contact import (
     place,
     verify,
 )
+from schema_user.domain.link import sign
 from schema_user.domain.message import ADDRESS_CHANGED, VERIFY, Message, fill, make_message_id, template_problem
 from schema_user.domain.permission import Permission
 from schema_user.domain.user import binding, preferred_language
 from schema_user.errors import Exhausted, Fault, Malformed, Unmet, Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import timedelta
+    from collections.abc import Callable, Iterable
 
+    from schema_user.commands.contact_rules import ContactRules
     from schema_user.domain.caller import Caller
     from schema_user.domain.contact import Address
-    from schema_user.domain.organization import OrganizationSettings
     from schema_user.domain.user import User
     from schema_user.wiring import Wiring
 
@@ -57,11 +60,13 @@ class AddressWish:
     verification: Verification | None
     at: str
     """The pointer of the object that holds the address, with a trailing slash unless it is the body itself."""
+    name: str = ""
+    """What the address is called in that object, where it is not ``address`` or ``number``."""
 
     @property
     def field(self) -> str:
         """The pointer of the address itself."""
-        return self.at + ("address" if self.channel is Channel.EMAIL else "number")
+        return self.at + (self.name or ("address" if self.channel is Channel.EMAIL else "number"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,40 +83,6 @@ class ResendCode:
 
     channel: Channel
     verification: SendCode | ReturnCode
-
-
-@dataclass(frozen=True, slots=True)
-class ContactRules:
-    """What holds for the contacts of one organization: the instance's settings, narrowed by its own."""
-
-    region: str | None
-    hosts: frozenset[str] | None
-    email_ttl: timedelta
-    phone_ttl: timedelta
-
-    def ttl(self, channel: Channel) -> timedelta:
-        """How long a code of the channel is good."""
-        return self.email_ttl if channel is Channel.EMAIL else self.phone_ttl
-
-
-async def contact_rules(wiring: Wiring, organization_id: str) -> ContactRules:
-    """Find the rules of an organization; where it says nothing, the instance's hold."""
-    settings = wiring.settings
-    organization = await wiring.organizations.known(organization_id)
-    own: OrganizationSettings | None = organization.settings if organization else None
-    hosts = frozenset(settings.url_template_hosts)
-    allowed: frozenset[str] | None = hosts or frozenset({urlsplit(settings.public_url).hostname or ""})
-    if settings.embedded and not hosts:
-        allowed = None
-    if own is not None and own.url_template_hosts:
-        chosen = frozenset(own.url_template_hosts)
-        allowed = chosen if allowed is None else allowed & chosen
-    return ContactRules(
-        (own and own.default_phone_region) or settings.default_phone_region,
-        allowed,
-        min((own and own.email_code_ttl) or settings.email_code_ttl, settings.email_code_ttl),
-        min((own and own.phone_code_ttl) or settings.phone_code_ttl, settings.phone_code_ttl),
-    )
 
 
 def check_wishes(wishes: Iterable[AddressWish]) -> None:
@@ -179,7 +150,7 @@ def forbidden_to_self(verification: Verification | None, at: str) -> list[Violat
     """
     if isinstance(verification, ReturnCode):
         return [Violation(f"{at}returnCode", f"needs {Permission.USER_WRITE}", "permission")]
-    if isinstance(verification, IsVerified):
+    if isinstance(verification, (IsVerified, Unverified)):
         return [Violation(f"{at}isVerified", f"needs {Permission.USER_WRITE}", "permission")]
     return []
 
@@ -199,8 +170,30 @@ async def put_address(wiring: Wiring, decision: Decision, wish: AddressWish, rul
     if placed is Placed.REPLACED:
         decision = _tell_old(wiring, decision, wish.channel, before, wanted.value)
         if user.usable and not address.is_verified:
-            decision = issue_code(wiring, decision, wish.channel, wish.verification or SendCode(), rules)
+            verification = wish.verification or SendCode()
+            if isinstance(verification, Unverified):
+                return decision
+            require_country(verification, address, wish.channel, rules, wish.field)
+            decision = issue_code(wiring, decision, wish.channel, verification, rules)
     return decision
+
+
+def require_country(
+    verification: Verification, address: Address, channel: Channel, rules: ContactRules, field: str = ""
+) -> None:
+    """Raise Unmet if a code would be sent to a number of a country that codes are not sent to.
+
+    Such a number may be stored, vouched for, and verified by a code that the caller delivers.
+    """
+    if channel is not Channel.PHONE or rules.countries is None or not isinstance(verification, SendCode):
+        return
+    if country_of(address.value) not in rules.countries:
+        raise Unmet(
+            "PHONE_COUNTRY_NOT_ALLOWED",
+            "no codes are sent to numbers of this country",
+            [Violation(field, "is of a country to which no codes are sent", "country")] if field else (),
+            metadata={"countries": ",".join(sorted(rules.countries))},
+        )
 
 
 def _not_usable(channel: Channel) -> Unmet:
@@ -230,7 +223,7 @@ def issue_code(
     address = user.contact.on(channel)
     if address is None:
         return decision
-    plain = codes.draw(wiring.settings.code_length, wiring.choose)
+    plain = codes.draw(rules.code_length, wiring.choose)
     digest = codes.digest(wiring.keyring.code_keys[0], binding(user, channel, address), plain)
     new = codes.Code(digest, now, now + rules.ttl(channel))
     user = replace(user, contact=user.contact.put(channel, issue(address, new, now)))
@@ -243,7 +236,9 @@ def issue_code(
         code=plain,
         code_digest=digest,
         expires_at=new.expires_at,
-        url=template and fill(template, user_id=user.user_id, organization_id=user.organization_id, code=plain),
+        url=fill(template, user_id=user.user_id, organization_id=user.organization_id, code=plain)
+        if template
+        else sign(wiring.keyring.link_keys[0], user, channel, digest, plain).url(wiring.settings.public_url),
     )
     return _with_message(decision, message)
 
@@ -274,8 +269,19 @@ def remove_address(wiring: Wiring, decision: Decision, channel: Channel) -> Deci
     return replace(decision, user=replace(decision.user, contact=user.contact.put(channel, None)))
 
 
-async def resend_code(wiring: Wiring, target: Target, command: ResendCode) -> Decision:
-    """Make another code; the one before stays good until its own expiry."""
+async def resend_code(
+    wiring: Wiring, target: Target, command: ResendCode, condition: Callable[[User], None] | None = None
+) -> Decision:
+    """Make another code; the one before stays good until its own expiry.
+
+    ``condition`` raises for a user, as it is just before the change, who shall get none after all.
+
+    Raises:
+        Malformed: for a URL template that is not one.
+        Unmet: without an address that waits to be verified, for a user who is not active, or for a number of a country
+            to which no codes are sent.
+        Exhausted: ``RESEND_TOO_SOON``, ``RESEND_LIMIT``, ``CODE_MESSAGE_LIMIT``.
+    """
     at = ""
     if isinstance(command.verification, SendCode) and command.verification.url_template is not None:
         problem = template_problem(command.verification.url_template, None)
@@ -285,6 +291,8 @@ async def resend_code(wiring: Wiring, target: Target, command: ResendCode) -> De
     def permit(user: User) -> None:
         require_user(target.caller, Permission.USER_WRITE, user)
         require_write_for(target.caller, user, forbidden_to_self(command.verification, at))
+        if condition is not None:
+            condition(user)
 
     async def decide(user: User) -> Decision:
         rules = await contact_rules(wiring, user.organization_id)
@@ -296,6 +304,10 @@ async def resend_code(wiring: Wiring, target: Target, command: ResendCode) -> De
             raise Unmet("ALREADY_VERIFIED", f"the {command.channel} is verified already")
         if not user.usable:
             raise _not_usable(command.channel)
+        require_country(command.verification, address, command.channel, rules)
+        now = wiring.now()
+        refuse_resend(user.contact, command.channel, rules, now)
+        user = replace(user, contact=user.contact.resent(command.channel, now))
         return issue_code(wiring, Decision(user), command.channel, command.verification, rules)
 
     return await change_user(wiring, target, permit, decide)
@@ -307,27 +319,35 @@ def require_write_for(caller: Caller, user: User, violations: list[Violation]) -
         raise lacking(Permission.USER_WRITE, violations)
 
 
-async def verify_contact(wiring: Wiring, target: Target, command: VerifyContact) -> Decision:
+async def verify_contact(
+    wiring: Wiring, target: Target, command: VerifyContact, condition: Callable[[User], None] | None = None
+) -> Decision:
     """Verify an address by its code. The attempt is stored before anything is said about it.
+
+    ``condition`` raises for a user, as it is just before the change, whose codes shall not be tried after all.
 
     Raises:
         Malformed: ``CODE_INVALID``, with the attempts left.
         Unmet: ``CODE_EXPIRED`` or ``CODE_NOT_PENDING``.
         Exhausted: ``CODE_ATTEMPTS_EXHAUSTED``.
     """
-    attempts = wiring.settings.code_attempts
 
     def permit(user: User) -> None:
         require_user(target.caller, Permission.USER_WRITE, user)
+        if condition is not None:
+            condition(user)
 
     async def decide(user: User) -> Decision:
         def candidates(address: Address) -> list[bytes]:
             bound = binding(user, command.channel, address)
             return [codes.digest(key, bound, command.code) for key in wiring.keyring.code_keys]
 
+        rules, now = await contact_rules(wiring, user.organization_id), wiring.now()
         known = user.contact.on(command.channel)
-        address, verdict = verify(known, candidates, wiring.now(), attempts)
-        refusal = _refusal(verdict, address, attempts)
+        address, verdict = verify(known, candidates, now, rules.code_attempts)
+        refusal = _refusal(verdict, address, rules.code_attempts)
+        if verdict is Verdict.EXHAUSTED:
+            refusal = _no_attempt_left(next_code_in(user.contact, command.channel, rules, now))
         if address is known:
             return Decision(user, refusal=refusal)
         return Decision(replace(user, contact=user.contact.put(command.channel, address)), refusal=refusal)
@@ -348,11 +368,8 @@ def _refusal(verdict: Verdict, address: Address | None, attempts: int) -> Fault 
         return Unmet("CODE_EXPIRED", "the code has expired; ask for another one")
     if verdict is Verdict.NOT_PENDING:
         return Unmet("CODE_NOT_PENDING", "no code is pending for this address")
-    if verdict is Verdict.EXHAUSTED:
-        return Exhausted(
-            "CODE_ATTEMPTS_EXHAUSTED", "too many wrong codes; ask for another one", retry_after=_RESEND_AFTER
-        )
     return None
 
 
-_RESEND_AFTER: Final = 30
+def _no_attempt_left(seconds: int) -> Exhausted:
+    return Exhausted("CODE_ATTEMPTS_EXHAUSTED", "too many wrong codes; ask for another one", retry_after=seconds)

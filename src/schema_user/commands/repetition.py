@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+from schema_user.commands.contact_rules import contact_rules
 from schema_user.domain import code as codes
 from schema_user.domain.contact import Channel
 from schema_user.domain.user import binding
@@ -90,13 +91,16 @@ def numbered(before: _R, after: _R, now: datetime, *, keyed: bool) -> _R | None:
     return replace(before, version=before.version + 1) if keyed else None
 
 
-def live(wiring: Wiring, user: User, answered: Answered) -> dict[Channel, str]:
+async def live(wiring: Wiring, user: User, answered: Answered) -> dict[Channel, str]:
     """Give the codes of an answer that are still good for something."""
-    found = {}
+    found: dict[Channel, str] = {}
+    if not answered.codes:
+        return found
+    rules = await contact_rules(wiring, user.organization_id)
     for name, plain in answered.codes.items():
         channel = Channel(name)
         address = user.contact.on(channel)
-        if address is None or address.failed >= wiring.settings.code_attempts:
+        if address is None or address.failed >= rules.code_attempts:
             continue
         digests = [codes.digest(key, binding(user, channel, address), plain) for key in wiring.keyring.code_keys]
         code = codes.find(address.codes, digests)

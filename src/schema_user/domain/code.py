@@ -18,7 +18,8 @@ RECOGNISED_TTL: Final = timedelta(days=7)
 """How long an expired code is still told from a wrong one."""
 
 _LIVE: Final = 2
-_KEPT: Final = 6
+_KEPT: Final = 100
+"""How many codes an address knows at most: more than are issued in ``RECOGNISED_TTL`` unless other limits are set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,11 @@ def find(codes: Iterable[Code], candidates: Iterable[bytes]) -> Code | None:
             if hmac.compare_digest(code.digest, candidate):
                 found = code
     return found
+
+
+def recognised(codes: Iterable[Code], now: datetime) -> tuple[Code, ...]:
+    """Give the codes that are told from wrong ones: the live ones, and those that expired not long ago."""
+    return tuple(code for code in codes if now - code.expires_at < RECOGNISED_TTL)
 
 
 def add(codes: tuple[Code, ...], new: Code, now: datetime) -> tuple[Code, ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
 import email_validator
 import phonenumbers
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 
 # Names such as .local and localhost are real inside an organization; the library lets an application say so here.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
+
+
+DAY: Final = timedelta(days=1)
+ENCODED_WORD: Final = "=?"
+"""How mail begins what is encoded in a header (RFC 2047). Decoded, it can be anything, such as a line break."""
+
+_SUBSCRIBER_DIGITS: Final = 4
 
 
 def read_phone_tables() -> None:
@@ -40,21 +48,34 @@ class Address:
     """One address of a user on one channel.
 
     ``value`` is normalised, ``codes`` are the issued ones from old to new, ``failed`` counts the wrong attempts since
-    the last code was issued.
+    the last code was issued, which was at ``coded_at``, whether that code is alive or not.
     """
 
     value: str
     is_verified: bool = False
     codes: tuple[Code, ...] = ()
     failed: int = 0
+    coded_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resend:
+    """A code was asked for again."""
+
+    channel: Channel
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """Where a user can be reached."""
+    """Where a user can be reached.
+
+    ``resends`` are those of the last 24 hours; they count against the channel, whatever address it had.
+    """
 
     email: Address | None = None
     phone: Address | None = None
+    resends: tuple[Resend, ...] = ()
 
     def on(self, channel: Channel) -> Address | None:
         """Give the address of a channel, if there is one."""
@@ -62,11 +83,16 @@ class Contact:
 
     def put(self, channel: Channel, address: Address | None) -> Contact:
         """Give the contact with another address on a channel."""
-        return replace(self, **{channel.value: address})
+        return replace(self, email=address) if channel is Channel.EMAIL else replace(self, phone=address)
 
     def without_codes(self) -> Contact:
         """Give the contact with every code dead, as a user who is no longer active has it."""
-        return Contact(email=_codeless(self.email), phone=_codeless(self.phone))
+        return replace(self, email=_codeless(self.email), phone=_codeless(self.phone))
+
+    def resent(self, channel: Channel, now: datetime) -> Contact:
+        """Give the contact with one more resend, and without those that no longer count."""
+        counting = tuple(each for each in self.resends if _within(DAY, each.at, now))
+        return replace(self, resends=(*counting, Resend(channel, now)))
 
 
 def _codeless(address: Address | None) -> Address | None:
@@ -90,7 +116,12 @@ class IsVerified:
     """The caller vouches for the address; no code is needed."""
 
 
-Verification = SendCode | ReturnCode | IsVerified
+@dataclass(frozen=True, slots=True)
+class Unverified:
+    """Nobody vouches for the address, and no code is made until one is asked for."""
+
+
+Verification = SendCode | ReturnCode | IsVerified | Unverified
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +143,8 @@ class Placed(enum.Enum):
 
 def normalise_email(text: str) -> str | None:
     """Normalise an email address: the domain becomes lower-case IDNA, the local part is kept. None: not an address."""
+    if ENCODED_WORD in text:
+        return None
     try:
         found = validate_email(text, check_deliverability=False, globally_deliverable=False)
     except (EmailNotValidError, UnicodeError):
@@ -130,6 +163,21 @@ def normalise_phone(text: str, region: str | None) -> str | None:
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
+def country_of(number: str) -> str | None:
+    """Give the ISO 3166-1 region that a number in E.164 belongs to; None for one that is nowhere in use."""
+    return phonenumbers.region_code_for_number(phonenumbers.parse(number))
+
+
+def is_country(region: str) -> bool:
+    """Whether there are phone numbers of a region."""
+    return region in phonenumbers.SUPPORTED_REGIONS
+
+
+def number_prefix(number: str) -> str:
+    """Give what a number in E.164 shares with the 10,000 of its block, which one subscriber of an operator can hold."""
+    return number[:-_SUBSCRIBER_DIGITS]
+
+
 def place(current: Address | None, wish: SetAddress) -> tuple[Address, Placed]:
     """Put an address in the place of another; equal ones keep their codes and their state, except to be verified."""
     vouched = isinstance(wish.verification, IsVerified)
@@ -142,7 +190,30 @@ def place(current: Address | None, wish: SetAddress) -> tuple[Address, Placed]:
 
 def issue(address: Address, new: Code, now: datetime) -> Address:
     """Give the address a new code and a fresh budget of attempts."""
-    return replace(address, codes=codes.add(address.codes, new, now), failed=0)
+    return replace(address, codes=codes.add(address.codes, new, now), failed=0, coded_at=now)
+
+
+def resend_pause(contact: Contact, channel: Channel, now: datetime, pause: timedelta) -> timedelta:
+    """Give how long it is until a code may follow the address's last one, if that takes ``pause``; 0: it may now."""
+    address = contact.on(channel)
+    if address is None or address.coded_at is None or not _within(pause, address.coded_at, now):
+        return timedelta(0)
+    return address.coded_at + pause - now
+
+
+def resends_spent(contact: Contact, channel: Channel, now: datetime, per_day: int) -> timedelta:
+    """Give how long it is until a channel has fewer than ``per_day`` resends in 24 hours; 0: it has now."""
+    at = sorted(each.at for each in contact.resends if each.channel is channel and _within(DAY, each.at, now))
+    return at[-per_day] + DAY - now if len(at) >= per_day else timedelta(0)
+
+
+def _within(span: timedelta, at: datetime, now: datetime) -> bool:
+    """Whether a time is less than a span away.
+
+    Another process may be a little ahead; what is further ahead tells of a clock that was set back, and would
+    otherwise forbid for as long as that.
+    """
+    return abs(now - at) < span
 
 
 class Verdict(enum.Enum):
@@ -168,7 +239,7 @@ def verify(
         return None, Verdict.NOT_PENDING
     if address.is_verified:
         return address, Verdict.ALREADY_VERIFIED
-    known = tuple(code for code in address.codes if now - code.expires_at < codes.RECOGNISED_TTL)
+    known = codes.recognised(address.codes, now)
     if not known:
         return address, Verdict.NOT_PENDING
     if address.failed >= attempts:

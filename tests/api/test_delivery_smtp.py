@@ -3,164 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ssl
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.policy import default
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from msgspec import structs
 
 from schema_user.delivery import email as mail_module
-from schema_user.delivery.email import MailWriter, SmtpTransport
-from schema_user.delivery.undelivered import Undelivered
-from schema_user.domain.contact import Channel
-from schema_user.domain.message import VERIFY, Message
+from tests.api.conftest import ELSEWHERE
+from tests.api.mail_server import MAIL, Inbox, refused, send, serving
 from tests.conftest import SCHEMA, Server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import ssl
     from pathlib import Path
-
-NOW = datetime.now(UTC).replace(microsecond=0)
-MAIL = Message(
-    message_id="user:1",
-    kind=VERIFY,
-    channel=Channel.EMAIL,
-    user_id="user",
-    organization_id="default",
-    recipient="minnie@example.com",
-    created_at=NOW,
-    code="ACDEF3",
-    code_digest=b"digest",
-    expires_at=NOW + timedelta(hours=1),
-)
-ELSEWHERE = "127.1"
-"""A name of this machine that does not look like one, so that the rules for other machines hold."""
-
-
-@dataclass
-class Inbox:
-    """What the server does with mail, and what it got."""
-
-    port: int = 0
-    refuse_sender: str | None = None
-    refuse_recipient: str | None = None
-    refuse_mail: str | None = None
-    delay: float = 0
-    encrypted: bool = False
-    logins: list[tuple[bytes, bool]] = field(default_factory=list)
-    envelopes: list[Envelope] = field(default_factory=list)
-
-    async def handle_MAIL(  # noqa: N802 -- the name is the server's
-        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
-    ) -> str:
-        """Take the sender, or not."""
-        if self.refuse_sender is None:
-            envelope.mail_from = address
-            envelope.mail_options.extend(options)
-        return self.refuse_sender or "250 OK"
-
-    async def handle_RCPT(  # noqa: N802 -- likewise
-        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
-    ) -> str:
-        """Take the recipient, or not."""
-        if self.refuse_recipient is None:
-            envelope.rcpt_tos.append(address)
-        return self.refuse_recipient or "250 OK"
-
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 -- likewise
-        """Take the mail after a while, or not."""
-        await asyncio.sleep(self.delay)
-        self.encrypted = session.ssl is not None
-        if self.refuse_mail is None:
-            self.envelopes.append(envelope)
-        return self.refuse_mail or "250 OK"
-
-    def login(self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
-        """Let anybody in who knows the password."""
-        self.logins.append((data.password, session.ssl is not None))
-        return AuthResult(success=data.password == b"p@ss", handled=False)
-
-
-@contextlib.asynccontextmanager
-async def serving(inbox: Inbox, tls: ssl.SSLContext | None = None, **options: Any) -> AsyncIterator[Inbox]:
-    """Run a server on this machine, with what ``options`` say of encryption and logins."""
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(
-        lambda: SMTP(inbox, hostname="mail.test", loop=loop, authenticator=inbox.login, **options),
-        "127.0.0.1",
-        0,
-        ssl=tls,
-    )
-    inbox.port = server.sockets[0].getsockname()[1]
-    try:
-        yield inbox
-    finally:
-        server.close()
-
-
-def transport(url: str, sender: str = "Example <no-reply@example.com>") -> SmtpTransport:
-    """Make the transport of a URL."""
-    return SmtpTransport(url, MailWriter(sender, "https://users.example.com"), lambda: NOW)
-
-
-async def refused(url: str, message: Message = MAIL) -> Undelivered:
-    """Send, and give why it was not taken."""
-    with pytest.raises(Undelivered) as caught:
-        await transport(url).send(message)
-    assert "minnie" not in caught.value.reason
-    assert "ACDEF3" not in caught.value.reason
-    return caught.value
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a certificate for this machine, by nobody that anybody trusts, with its key in the same file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail.test")])
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), NOW, NOW + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.DNSName(ELSEWHERE)]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "mail.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
-    return path
-
-
-@pytest.fixture
-def server_tls(certificate: Path) -> ssl.SSLContext:
-    """Give the server's side of TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
-
-
-@pytest.fixture
-def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this process trust the certificate, as an operator would."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
 
 
 async def test_a_mail_arrives_with_its_envelope() -> None:
     """The envelope holds the plain addresses, the mail what the reader sees."""
     async with serving(Inbox()) as inbox:
-        await transport(f"smtp://127.0.0.1:{inbox.port}").send(MAIL)
+        await send(f"smtp://127.0.0.1:{inbox.port}")
     [envelope] = inbox.envelopes
     assert (envelope.mail_from, envelope.rcpt_tos) == ("no-reply@example.com", ["minnie@example.com"])
     assert isinstance(envelope.content, bytes)
@@ -250,13 +113,13 @@ async def test_a_lost_goodbye_does_not_send_twice() -> None:
 
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
     async with server:
-        await transport(f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}").send(MAIL)
+        await send(f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}")
 
 
 async def test_encryption_is_taken_when_offered(server_tls: ssl.SSLContext) -> None:
     """Without credentials even a certificate of nobody is better than plain text."""
     async with serving(Inbox(), tls_context=server_tls) as inbox:
-        await transport(f"smtp://{ELSEWHERE}:{inbox.port}").send(MAIL)
+        await send(f"smtp://{ELSEWHERE}:{inbox.port}")
     assert inbox.encrypted
 
 
@@ -281,7 +144,7 @@ async def test_credentials_never_go_to_a_doubtful_server(server_tls: ssl.SSLCont
 async def test_credentials_travel_encrypted(server_tls: ssl.SSLContext) -> None:
     """With a good certificate the login follows STARTTLS, and the mail the login."""
     async with serving(Inbox(), tls_context=server_tls) as inbox:
-        await transport(f"smtp://u:p%40ss@{ELSEWHERE}:{inbox.port}").send(MAIL)
+        await send(f"smtp://u:p%40ss@{ELSEWHERE}:{inbox.port}")
     assert inbox.logins == [(b"p@ss", True)]
     assert len(inbox.envelopes) == 1
 
@@ -289,7 +152,7 @@ async def test_credentials_travel_encrypted(server_tls: ssl.SSLContext) -> None:
 async def test_on_this_machine_credentials_need_no_encryption() -> None:
     """A relay on loopback is reached by nobody else."""
     async with serving(Inbox(), auth_require_tls=False) as inbox:
-        await transport(f"smtp://u:p%40ss@127.0.0.1:{inbox.port}").send(MAIL)
+        await send(f"smtp://u:p%40ss@127.0.0.1:{inbox.port}")
     assert inbox.logins == [(b"p@ss", False)]
 
 
@@ -304,7 +167,7 @@ async def test_a_wrong_password_can_be_mended() -> None:
 async def test_smtps_is_encrypted_from_the_start(server_tls: ssl.SSLContext) -> None:
     """The first byte is TLS already."""
     async with serving(Inbox(), tls=server_tls) as inbox:
-        await transport(f"smtps://localhost:{inbox.port}").send(MAIL)
+        await send(f"smtps://localhost:{inbox.port}")
     assert len(inbox.envelopes) == 1
 
 
@@ -320,7 +183,7 @@ async def test_an_address_beyond_ascii_needs_a_server_that_takes_it() -> None:
     """With SMTPUTF8 it arrives as it is; without, no other try would help."""
     message = structs.replace(MAIL, recipient="zoë@example.com")
     async with serving(Inbox(), enable_SMTPUTF8=True) as inbox:
-        await transport(f"smtp://127.0.0.1:{inbox.port}").send(message)
+        await send(f"smtp://127.0.0.1:{inbox.port}", message)
     assert inbox.envelopes[0].rcpt_tos == ["zoë@example.com"]
     assert "SMTPUTF8" in inbox.envelopes[0].mail_options
     async with serving(Inbox()) as inbox:
@@ -331,7 +194,7 @@ async def test_an_address_beyond_ascii_needs_a_server_that_takes_it() -> None:
 async def test_a_slow_server_is_waited_for() -> None:
     """A second of thought is no failure."""
     async with serving(Inbox(delay=1)) as inbox:
-        await transport(f"smtp://127.0.0.1:{inbox.port}").send(MAIL)
+        await send(f"smtp://127.0.0.1:{inbox.port}")
     assert len(inbox.envelopes) == 1
 
 

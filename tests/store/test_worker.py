@@ -12,6 +12,7 @@ from msgspec import structs
 from schema_user.app import relaying
 from schema_user.delivery.email import SmtpTransport
 from schema_user.delivery.mailbox import MailboxTransport
+from schema_user.delivery.sms import SmsTransport
 from schema_user.delivery.transports import make_transports
 from schema_user.delivery.worker import Worker
 from schema_user.domain.contact import Address, Channel, Contact
@@ -21,9 +22,13 @@ from tests.store.post import EMAIL, PHONE, QUICK, SECRETS, WOKEN, Post, eventual
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from schema_user.app import Rooms
     from schema_user.domain.user import User
+    from schema_user.rooms import Rooms
     from schema_user.wiring import Wiring
+
+
+SMTP = "smtp://127.0.0.1:2525"
+SMS = "twilio://AC1:token@127.0.0.1:2526?from=Example"
 
 
 async def test_a_message_goes_out_when_woken(rooms: Rooms) -> None:
@@ -192,19 +197,20 @@ async def test_stop_waits_no_longer_than_told(rooms: Rooms) -> None:
 
 
 @pytest.mark.parametrize(
-    ("local", "smtp", "email", "phone"),
+    ("urls", "email", "phone"),
     [
-        (True, None, MailboxTransport, MailboxTransport),
-        (True, "smtp://127.0.0.1:2525", SmtpTransport, MailboxTransport),
-        (False, None, None, None),
-        (False, "smtp://127.0.0.1:2525", SmtpTransport, None),
+        ({"mongodb_uri": None}, MailboxTransport, MailboxTransport),
+        ({"mongodb_uri": None, "smtp_url": SMTP}, SmtpTransport, MailboxTransport),
+        ({"mongodb_uri": None, "sms_url": SMS}, MailboxTransport, SmsTransport),
+        ({}, None, None),
+        ({"smtp_url": SMTP}, SmtpTransport, None),
+        ({"smtp_url": SMTP, "sms_url": SMS}, SmtpTransport, SmsTransport),
     ],
-    ids=["local", "local with smtp", "no transport", "smtp"],
+    ids=["local", "local with smtp", "local with sms", "no transport", "smtp", "both"],
 )
-def test_transports_follow_the_settings(wiring: Wiring, local: bool, smtp: str | None, email: Any, phone: Any) -> None:
+def test_transports_follow_the_settings(wiring: Wiring, urls: dict[str, Any], email: Any, phone: Any) -> None:
     """The local default writes files; elsewhere a channel is sent for real or not at all."""
-    uri = None if local else "mongodb://db.example.com"
-    chosen = make_transports(replace(wiring, settings=replace(wiring.settings, mongodb_uri=uri, smtp_url=smtp)))
+    chosen = make_transports(replace(wiring, settings=replace(wiring.settings, **urls)))
     assert {channel: type(each) for channel, each in chosen.items()} == {
         channel: kind for channel, kind in ((Channel.EMAIL, email), (Channel.PHONE, phone)) if kind
     }

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from schema_user.app import Rooms
     from schema_user.domain.message import Message
+    from schema_user.rooms import Rooms
     from schema_user.store.connection import Document
 
 
@@ -57,6 +57,37 @@ async def test_a_failure_that_may_pass_is_tried_again_soon(rooms: Rooms) -> None
     assert "sealed" in record
     assert "leased_by" not in record
     assert timedelta(0) < record["next_at"] - rooms.wiring.now() < timedelta(seconds=8)
+
+
+async def test_whoever_asks_for_time_is_left_alone(rooms: Rooms) -> None:
+    """The next try comes when the other side wants it."""
+
+    def answer(message: Message) -> None:
+        raise Undelivered("HTTP 429", retry_after=timedelta(minutes=3))
+
+    await person(rooms.wiring)
+    post = Post(answer)
+    async with working(rooms.wiring, post):
+        await eventually(lambda: post.tried)
+    [record] = await outbox(rooms)
+    assert record["last_error"] == "HTTP 429"
+    assert timedelta(minutes=2) < record["next_at"] - rooms.wiring.now() <= timedelta(minutes=3)
+
+
+async def test_transports_are_closed_at_the_end(rooms: Rooms) -> None:
+    """Once each, however many channels use one, and whether the worker is stopped or cut off."""
+    post = Post()
+    for cut in (False, True):
+        worker = Worker(rooms.wiring, dict.fromkeys(Channel, post), QUICK)
+        running = asyncio.create_task(worker.run())
+        await asyncio.sleep(0.05)
+        if cut:
+            running.cancel()
+            await asyncio.wait({running})
+        else:
+            await worker.stop()
+            await running
+        assert post.closed == 1 + cut
 
 
 async def test_a_retry_that_succeeds_ends_it(rooms: Rooms) -> None:
@@ -138,10 +169,10 @@ async def test_an_outcome_that_cannot_be_noted_is_left_to_the_lease(
     """Rather twice than never: the message is sent again once its lease has run out."""
     settle = rooms.wiring.outbox.settle
 
-    async def failing(record: Document, state: str, now: datetime) -> None:
+    async def failing(record: Document, state: str, now: datetime, masked: str | None) -> None:
         if record["tries"] == 1:
             raise Unavailable("DATABASE_UNAVAILABLE", "no primary")
-        await settle(record, state, now)
+        await settle(record, state, now, masked)
 
     monkeypatch.setattr(rooms.wiring.outbox, "settle", failing)
     await person(rooms.wiring)
@@ -192,10 +223,10 @@ async def test_what_was_sent_is_noted_through_an_outage(rooms: Rooms, monkeypatc
     """A failover between sending and noting sends nothing twice."""
     settle, left = rooms.wiring.outbox.settle, iter(range(3))
 
-    async def failing(record: Document, state: str, now: datetime) -> None:
+    async def failing(record: Document, state: str, now: datetime, masked: str | None) -> None:
         if next(left, None) is not None:
             raise Unavailable("DATABASE_UNAVAILABLE", "no primary")
-        await settle(record, state, now)
+        await settle(record, state, now, masked)
 
     monkeypatch.setattr(rooms.wiring.outbox, "settle", failing)
     await person(rooms.wiring)

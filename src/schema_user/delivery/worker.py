@@ -17,16 +17,17 @@ import random
 import traceback
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from schema_user.delivery.undelivered import Undelivered
-from schema_user.domain.contact import Channel
+from schema_user.delivery.voice import Voices
+from schema_user.domain.contact import Channel, masked
 from schema_user.domain.message import ADDRESS_CHANGED
 from schema_user.errors import Unavailable
 from schema_user.store.users import live_digests
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
     from datetime import datetime
 
     from schema_user.delivery.transports import Transport
@@ -37,13 +38,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_LOOKED_AT: Final = 100
+"""Messages that are looked at in one go, whether they are dead."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
     """How fast a worker works, in seconds.
 
     A lease outlasts ``send_timeout`` by enough to note the outcome through a failover of the database. The retries
-    after 5 s, 25 s, 2 min, 10 min, 52 min, 4 h and 22 h, each give or take a fifth, make 8 tries in about a day.
+    after 5 s, 25 s, 2 min, 10 min, 52 min, 4 h and 22 h, each give or take a fifth, make 8 tries in about a day; a
+    server that asks for more time gets it, up to ``longest_retry_after``. Dead messages are looked for each ``look``.
     """
 
     poll: float = 1.0
@@ -55,11 +60,14 @@ class Rhythm:
     growth: float = 5.0
     spread: float = 0.2
     longest_pause: float = 5.0
+    longest_retry_after: float = 3600.0
+    look: float = 60.0
 
-    def retry_after(self, tries: int) -> timedelta:
-        """How long to wait after the failure of a try, the first being 1."""
+    def retry_after(self, tries: int, asked: timedelta | None = None) -> timedelta:
+        """How long to wait after the failure of a try, the first being 1; ``asked`` is what the other side wants."""
         chance = random.uniform(1 - self.spread, 1 + self.spread)  # noqa: S311 -- not a secret
-        return timedelta(seconds=self.first_retry * self.growth ** (tries - 1) * chance)
+        ours = timedelta(seconds=self.first_retry * self.growth ** (tries - 1) * chance)
+        return max(ours, min(asked or ours, timedelta(seconds=self.longest_retry_after)))
 
     def pause_after(self, failures: int) -> float:
         """How long to leave the database alone after failures in a row."""
@@ -67,22 +75,39 @@ class Rhythm:
 
 
 @dataclass(frozen=True, slots=True)
-class _Failed:
+class Failed:
     """A try that failed: why, and whether another would end the same way."""
 
     reason: str
     permanent: bool = False
+    retry_after: timedelta | None = None
 
 
-_Outcome = _Failed | str
-"""What became of a message: ``sent``, ``dropped``, or why it failed."""
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A message that is ``sent`` or ``dropped``; ``masked`` is its recipient for support, None if its user is gone."""
+
+    state: str
+    masked: str | None
+
+
+Outcome = Failed | Ended
+"""What became of a message."""
 
 
 class Worker:
-    """Delivers the messages of one database, in the event loop that calls ``run``."""
+    """Delivers the messages of one database to people, in the event loop that calls ``run``.
+
+    What goes elsewhere has a worker of its own, with slots of its own, which differs in what it claims and how it sends
+    (``_channels``, ``_claim()``, ``_send()``).
+    """
 
     def __init__(self, wiring: Wiring, transports: Mapping[Channel, Transport], rhythm: Rhythm | None = None) -> None:
-        """Send over ``transports``; messages of a channel that has none stay pending and sealed."""
+        """Send over ``transports``; messages of a channel that has none stay pending and sealed.
+
+        The transports are closed when the worker ends.
+        """
+        self._voices = Voices(wiring)
         self._outbox = wiring.outbox
         self._users = wiring.users
         self._now = wiring.now
@@ -102,26 +127,34 @@ class Worker:
 
     async def run(self) -> None:
         """Work until ``stop`` is called; cancelling it stops at once, and leaves what was in flight to its lease."""
-        for channel in Channel:
-            if channel not in self._transports:
-                log.warning("no transport for %s: its messages stay pending and encrypted until there is one", channel)
+        self._announce()
         self._work = asyncio.create_task(self._until_stopped(), name="delivery")
         try:
             await asyncio.wait({self._work})
         finally:
             if not self._work.done():
+                self._claim_no_more()
                 self._work.cancel()
                 await asyncio.wait({self._work})
         if not self._work.cancelled():
             self._work.result()
+
+    @property
+    def _channels(self) -> Collection[str]:
+        """The channels whose messages it brings out."""
+        return self._transports
+
+    def _announce(self) -> None:
+        for channel in Channel:
+            if channel not in self._transports:
+                log.warning("no transport for %s: its messages stay pending and encrypted until there is one", channel)
 
     async def stop(self, grace: float = 15.0) -> None:
         """Claim nothing more and let what is in flight finish, for ``grace`` seconds at most.
 
         A message cut off by the end of that time is sent again after its lease, by whoever runs then.
         """
-        self._stopping.set()
-        self._relayed.set()
+        self._claim_no_more()
         if self._work is None:
             return
         _, late = await asyncio.wait({self._work}, timeout=grace)
@@ -129,36 +162,53 @@ class Worker:
             self._work.cancel()
             await asyncio.wait(late)
 
+    def _claim_no_more(self) -> None:
+        """End the loops at their next turn: on Python 3.11 a driver's ``wait_for`` may swallow a cancellation."""
+        self._stopping.set()
+        self._relayed.set()
+
     async def _until_stopped(self) -> None:
+        burying = asyncio.create_task(self._bury_from_time_to_time(), name="burying")
         try:
-            if self._transports:
-                await self._repeat(self._start_next, self._relayed)
+            if self._channels:
+                await self._repeat(self._start_next, self._rhythm.poll, self._relayed)
             else:
                 await self._stopping.wait()
             if self._flying:
                 await asyncio.wait(set(self._flying))
         finally:
-            for task in (left := set(self._flying)):
+            for task in (left := {burying, *self._flying}):
                 task.cancel()
-            if left:
-                await asyncio.wait(left)
+            await asyncio.wait(left)
+            await self._close()
 
-    async def _repeat(self, step: Callable[[], Awaitable[bool]], bell: asyncio.Event) -> None:
-        """Take a step again and again: at once while there is more to do, else when the bell rings or at the poll."""
+    async def _close(self) -> None:
+        for transport in {id(each): each for each in self._transports.values()}.values():
+            await transport.close()
+
+    async def _bury_from_time_to_time(self) -> None:
+        await _wait(self._stopping, random.uniform(0, self._rhythm.look))  # noqa: S311 -- workers take turns
+        await self._repeat(self._bury, self._rhythm.look)
+
+    async def _repeat(
+        self, step: Callable[[], Awaitable[bool]], pause: float, bell: asyncio.Event | None = None
+    ) -> None:
+        """Take a step again and again: at once while there is more to do, else after a pause or when the bell rings."""
         failures = 0
         while not self._stopping.is_set():
-            bell.clear()
+            if bell:
+                bell.clear()
             try:
                 more = await step()
             except Unavailable:
                 self._database_away()
             except Exception as error:  # noqa: BLE001 -- whatever it is, the messages of others must go out
-                _log_unexpected(error)
+                log_unexpected(error)
             else:
                 failures = 0
                 self._database_back()
                 if not more:
-                    await _wait(bell, self._rhythm.poll)
+                    await _wait(bell or self._stopping, pause)
                 continue
             await _wait(self._stopping, self._rhythm.pause_after(failures))
             failures += 1
@@ -197,7 +247,7 @@ class Worker:
         if self._stopping.is_set():
             return None
         lease = timedelta(seconds=self._rhythm.lease)
-        return await self._outbox.claim(self._transports, self._now(), lease, self._name)
+        return await self._outbox.claim(self._channels, self._now(), lease, self._name)
 
     async def _carry(self, record: Document, message: Message | None) -> None:
         """Bring a message out, and then the next one: under load the claims need not wait for one another."""
@@ -211,36 +261,40 @@ class Worker:
         except Unavailable:  # what was not noted comes back by its lease
             self._database_away()
         except Exception as error:  # noqa: BLE001 -- likewise
-            _log_unexpected(error)
+            log_unexpected(error)
 
-    async def _send(self, record: Document, message: Message | None) -> _Outcome:
+    async def _send(self, record: Document, message: Message | None) -> Outcome:
         if record["tries"] > self._rhythm.tries:
-            return _Failed("every try was cut off", permanent=True)
+            return Failed("every try was cut off", permanent=True)
         if message is None:
-            return _Failed("sealed under a key that is not set")
-        if is_dead(message, await self._users.find(message.user_id), self._now()):
-            return "dropped"
+            return Failed("sealed under a key that is not set")
+        user = await self._users.find(message.user_id)
+        # Of a deleted user nothing may stay behind, not even a masked address.
+        to = None if user is None else masked(message.channel, message.recipient)
+        if is_dead(message, user, self._now()):
+            return Ended("dropped", to)
+        voice = await self._voices.of(message.organization_id)
         try:
             async with asyncio.timeout(self._rhythm.send_timeout):
-                await self._transports[message.channel].send(message)
+                await self._transports[message.channel].send(message, voice)
         except Undelivered as fault:
-            return _Failed(fault.reason, fault.permanent)
+            return Failed(fault.reason, fault.permanent, fault.retry_after)
         except TimeoutError:
-            return _Failed("not sent in time")
+            return Failed("not sent in time")
         except Exception as error:  # noqa: BLE001 -- a bug in one message's way is no reason to lose it
-            _log_unexpected(error)
-            return _Failed(type(error).__name__)
-        return "sent"
+            log_unexpected(error)
+            return Failed(type(error).__name__)
+        return Ended("sent", to)
 
-    async def _note(self, record: Document, outcome: _Outcome, deadline: float) -> None:
+    async def _note(self, record: Document, outcome: Outcome, deadline: float) -> None:
         """Write the outcome down, as long as the lease allows: what was sent and not noted is sent again."""
         failures = 0
         while True:
             try:
-                if isinstance(outcome, _Failed):
+                if isinstance(outcome, Failed):
                     await self._give_back(record, outcome)
                 else:
-                    await self._outbox.settle(record, outcome, self._now())
+                    await self._outbox.settle(record, outcome.state, self._now(), outcome.masked)
             except Unavailable:
                 self._database_away()
                 pause = self._rhythm.pause_after(failures)
@@ -251,14 +305,31 @@ class Worker:
             else:
                 return
 
-    async def _give_back(self, record: Document, failed: _Failed) -> None:
+    async def _give_back(self, record: Document, failed: Failed) -> None:
         tries: int = record["tries"]
         if failed.permanent or tries >= self._rhythm.tries:
-            await self._outbox.postpone(record, None, failed.reason)
+            await self._outbox.park(record, self._now(), failed.reason)
             log.warning("message %s parked after %d tries: %s", record["_id"], tries, failed.reason)
             return
-        await self._outbox.postpone(record, self._now() + self._rhythm.retry_after(tries), failed.reason)
+        wait = self._rhythm.retry_after(tries, failed.retry_after)
+        await self._outbox.postpone(record, self._now() + wait, failed.reason)
         log.info("message %s failed, try %d: %s", record["_id"], tries, failed.reason)
+
+    async def _bury(self) -> bool:
+        """Empty what waits or was parked and nobody can use any more; whether there may be more of it.
+
+        A dead code would be dropped at its next try; but a parked one has none, and one without transport neither.
+        """
+        now = self._now()
+        records = await self._outbox.unwatched(now, _LOOKED_AT)
+        users = await asyncio.gather(*(self._users.find(record["user_id"]) for record, _ in records))
+        for (record, message), user in zip(records, users, strict=True):
+            if _is_leased(record, now) or not _is_over(record, message, user, now):
+                await self._outbox.watch(record, now)
+            else:
+                to = None if user is None or message is None else masked(message.channel, message.recipient)
+                await self._outbox.bury(record, now, to)
+        return len(records) == _LOOKED_AT
 
 
 def is_dead(message: Message, user: User | None, now: datetime) -> bool:
@@ -279,12 +350,28 @@ def is_dead(message: Message, user: User | None, now: datetime) -> bool:
     return message.code_digest is not None and message.code_digest not in live_digests(user, message.channel)
 
 
+def _is_leased(record: Document, now: datetime) -> bool:
+    """Whether a worker has the message of a record in hand."""
+    return "leased_by" in record and record["next_at"] > now
+
+
+def _is_over(record: Document, message: Message | None, user: User | None, now: datetime) -> bool:
+    """Whether to empty a record that it is time to look at; ``message`` is None if no key that is set opens it.
+
+    What does not expire is looked at when it has been parked for so long that nobody will send it any more.
+    """
+    expires_at: datetime | None = record.get("expires_at")
+    if expires_at is None:
+        return bool(record["state"] == "parked")
+    return expires_at <= now or (message is not None and is_dead(message, user, now))
+
+
 async def _wait(bell: asyncio.Event, seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await bell.wait()
 
 
-def _log_unexpected(error: Exception) -> None:
+def log_unexpected(error: Exception) -> None:
     """Log a bug by its type and place only: its text might hold an address or a code."""
     log.error("unexpected %s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))

@@ -15,12 +15,14 @@ from schema_user.delivery.texts import Texts
 from schema_user.delivery.undelivered import Undelivered
 from schema_user.domain.contact import Channel
 from schema_user.domain.message import VERIFY, Message
+from schema_user.domain.wording import Voice
 from schema_user.store.mailbox import Mailbox
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123000, tzinfo=UTC)
+VOICE = Voice("Example", "Example", "no-reply@example.com")
 
 
 def message(channel: Channel, number: int = 1, code: str = "ACDEF3") -> Message:
@@ -40,8 +42,9 @@ def message(channel: Channel, number: int = 1, code: str = "ACDEF3") -> Message:
 
 def transport(data_dir: Path, kept: int = 1000) -> MailboxTransport:
     """Make the transport of a data directory."""
-    writer = MailWriter("Example <no-reply@example.com>", "http://127.0.0.1:8080")
-    return MailboxTransport(Mailbox(data_dir, kept), writer, Texts("Example"), lambda: NOW)
+    texts = Texts()
+    writer = MailWriter("http://127.0.0.1:8080", texts)
+    return MailboxTransport(Mailbox(data_dir, kept), writer, texts, lambda: NOW)
 
 
 async def test_only_the_owner_can_read_it(tmp_path: Path) -> None:
@@ -49,7 +52,7 @@ async def test_only_the_owner_can_read_it(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         for channel in Channel:
-            await transport(tmp_path / "data").send(message(channel))
+            await transport(tmp_path / "data").send(message(channel), VOICE)
     finally:
         os.umask(before)
     folder = tmp_path / "data" / "mailbox"
@@ -60,7 +63,7 @@ async def test_only_the_owner_can_read_it(tmp_path: Path) -> None:
 async def test_the_newest_come_first(tmp_path: Path) -> None:
     """Names sort by time, and the listing gives what a reader wants to see of each."""
     for number, channel in enumerate((Channel.EMAIL, Channel.PHONE, Channel.EMAIL), 1):
-        await transport(tmp_path).send(message(channel, number))
+        await transport(tmp_path).send(message(channel, number), VOICE)
     letters = Mailbox(tmp_path).newest(2)
     assert [letter.at for letter in letters] == [NOW + timedelta(seconds=3), NOW + timedelta(seconds=2)]
     assert [letter.recipient for letter in letters] == ["minnie@example.com", "+41791234567"]
@@ -71,7 +74,7 @@ async def test_the_newest_come_first(tmp_path: Path) -> None:
 async def test_sent_twice_is_kept_once(tmp_path: Path) -> None:
     """A repeat after a crash takes the place of the first."""
     for _ in range(2):
-        await transport(tmp_path).send(message(Channel.EMAIL))
+        await transport(tmp_path).send(message(Channel.EMAIL), VOICE)
     assert len(Mailbox(tmp_path).newest(10)) == 1
 
 
@@ -80,14 +83,14 @@ async def test_the_oldest_go(tmp_path: Path) -> None:
     (tmp_path / "mailbox").mkdir()
     (tmp_path / "mailbox" / "20250101T000000000000Z-0123456789abcdef.eml.part").write_bytes(b"half")
     for number in range(1, 6):
-        await transport(tmp_path, kept=3).send(message(Channel.PHONE, number))
+        await transport(tmp_path, kept=3).send(message(Channel.PHONE, number), VOICE)
     assert len(list((tmp_path / "mailbox").iterdir())) == 3
     assert [letter.at.second for letter in Mailbox(tmp_path).newest(10)] == [5, 4, 3]
 
 
 async def test_what_is_not_ours_is_not_shown(tmp_path: Path) -> None:
     """Foreign files, folders and broken ones don't stop the page."""
-    await transport(tmp_path).send(message(Channel.EMAIL))
+    await transport(tmp_path).send(message(Channel.EMAIL), VOICE)
     folder = tmp_path / "mailbox"
     (folder / "notes.txt").write_text("mine")
     (folder / "99991231T000000000000Z-0123456789abcdef.eml").mkdir()
@@ -104,16 +107,16 @@ async def test_a_disk_that_refuses_is_tried_again(tmp_path: Path) -> None:
     """What cannot be written stays in the outbox, and the reason tells no path."""
     (tmp_path / "mailbox").write_text("in the way")
     with pytest.raises(Undelivered, match=r"^mailbox: FileExistsError$") as caught:
-        await transport(tmp_path).send(message(Channel.EMAIL))
+        await transport(tmp_path).send(message(Channel.EMAIL), VOICE)
     assert not caught.value.permanent
 
 
 async def test_a_write_cut_short_leaves_nothing(tmp_path: Path) -> None:
     """What cannot take its place is not left half written either."""
-    await transport(tmp_path).send(message(Channel.EMAIL))
+    await transport(tmp_path).send(message(Channel.EMAIL), VOICE)
     [file] = (tmp_path / "mailbox").iterdir()
     file.unlink()
     file.mkdir()
     with pytest.raises(Undelivered, match=r"^mailbox: IsADirectoryError$"):
-        await transport(tmp_path).send(message(Channel.EMAIL))
+        await transport(tmp_path).send(message(Channel.EMAIL), VOICE)
     assert list((tmp_path / "mailbox").iterdir()) == [file]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import ipaddress
 import re
 import ssl
@@ -13,31 +12,46 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as ASCII_MAIL
 from email.policy import SMTPUTF8 as UNICODE_MAIL
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from aiosmtplib import SMTP
-from aiosmtplib.errors import SMTPDataError, SMTPException, SMTPRecipientRefused, SMTPResponseException
+from aiosmtplib.errors import (
+    SMTPDataError,
+    SMTPException,
+    SMTPRecipientRefused,
+    SMTPResponseException,
+    SMTPSenderRefused,
+)
 
-from schema_user.delivery.texts import Texts
+from schema_user.delivery.connections import Kept
 from schema_user.delivery.undelivered import Undelivered
-from schema_user.domain.message import is_loopback
+from schema_user.domain.contact import ENCODED_WORD
+from schema_user.domain.loopback import is_loopback
+from schema_user.domain.message import reference
+from schema_user.domain.wording import Voice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
+    from schema_user.delivery.texts import Texts
     from schema_user.domain.message import Message
 
 HAND_OVER_TIMEOUT: Final = 25.0
 """Seconds for one mail, from the connection to the server's last word; a slower server is tried again."""
-_QUIT_TIMEOUT: Final = 1.0
+_RESET_TIMEOUT: Final = 5.0
+"""Seconds for a connection that was kept to show that it still works."""
 
 _LONGEST_LINE: Final = 990
 """Characters that need no encoding to pass: RFC 5321, section 4.5.3.1.6, allows 998 in a line."""
 _ENHANCED_CODE: Final = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?!\S)")
 _PERMANENT: Final = 500
+_REFUSALS: Final = range(400, 600)
+_CLOSING: Final = 421
+"""The server ends the connection (RFC 5321, section 3.8)."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_BROKEN_HEADER: Final = re.compile(r"\r\n(?![ \t])|\r(?!\n)|(?<!\r)\n|\x00")
 _NO_PLAIN_ADDRESS: Final = re.compile(r"[\s\x00-\x1f\x7f\"(),:;<>@\[\\\]]")
 
 
@@ -55,48 +69,70 @@ def parse_sender(text: str) -> Address:
     return found[0]
 
 
+def instance_voice(sender: str, public_url: str) -> Voice:
+    """Give the voice of the instance; the service goes by the name in its sender, else by the host of its public URL.
+
+    Raises:
+        ValueError: if the sender is not exactly one address.
+    """
+    parsed = parse_sender(sender)
+    service = parsed.display_name or urlsplit(public_url).netloc.rpartition("@")[2]
+    return Voice(service, parsed.display_name, f"{parsed.username}@{parsed.domain}")
+
+
 class MailWriter:
-    """Builds mail in the name of a service."""
+    """Builds mail."""
 
-    def __init__(self, sender: str, public_url: str) -> None:
-        """Send from ``sender``; the service goes by the name in it, else by the host of its public URL."""
-        self.sender = parse_sender(sender)
+    def __init__(self, public_url: str, texts: Texts) -> None:
+        """Name the service's host in the ids of mails by its public URL."""
         self.host = host_literal(urlsplit(public_url).hostname or "localhost")
-        self.service = self.sender.display_name or urlsplit(public_url).netloc.rpartition("@")[2]
-        self._texts = Texts(self.service)
+        self._texts = texts
 
-    def write(self, message: Message, now: datetime) -> EmailMessage:
+    def write(self, message: Message, now: datetime, voice: Voice) -> EmailMessage:
         """Build the mail of a message.
 
         Its id and date come from the message, so that a mail sent twice, after a crash between sending and noting
         it, is recognised as one.
 
         Raises:
-            Undelivered: for good, if the address cannot stand in a header.
+            Undelivered: for good, if address or subject cannot stand in a header.
         """
-        words = self._texts.mail(message, now)
-        ascii_only = (message.recipient + self.sender.addr_spec).isascii()
+        words = self._texts.mail(message, now, voice)
+        ascii_only = (message.recipient + voice.sender_address).isascii()
         mail = EmailMessage(ASCII_MAIL if ascii_only else UNICODE_MAIL)
         try:
-            mail["From"] = self.sender
-            mail["To"] = _recipient(message.recipient)
+            mail["From"] = _plain_address(voice.sender_address, voice.sender_name)
+            mail["To"] = _plain_address(message.recipient)
             mail["Subject"] = words.subject
+            _require_whole_headers(mail)
         except ValueError as error:
-            raise Undelivered("the address cannot stand in a header", permanent=True) from error
+            raise Undelivered("address or subject cannot stand in a header", permanent=True) from error
         mail["Date"] = message.created_at
-        mail["Message-ID"] = f"<{hashlib.sha256(message.message_id.encode()).hexdigest()[:32]}@{self.host}>"
+        mail["Message-ID"] = f"<{reference(message.message_id)}@{self.host}>"
         mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office answers, please
         mail.set_content(words.text, cte=_encoding(words.text))
         mail.add_alternative(words.html, subtype="html", cte=_encoding(words.html))
+        mail["Content-Language"] = words.language.value  # last: the other headers of contents move into the parts
         return mail
 
 
-def _recipient(text: str) -> Address:
+def _plain_address(text: str, name: str = "") -> Address:
     """Give an address whose every character stands for itself; the parser of addr-specs knows ASCII only."""
     local, _, domain = text.rpartition("@")
-    if not local or not domain or _NO_PLAIN_ADDRESS.search(local + domain):
+    if not local or not domain or _NO_PLAIN_ADDRESS.search(local + domain) or ENCODED_WORD in name + text:
         raise ValueError("not a plain address")
-    return Address(username=local, domain=domain)
+    return Address(name, username=local, domain=domain)
+
+
+def _require_whole_headers(mail: EmailMessage) -> None:
+    """Raise ValueError if a header would be more than one on its way.
+
+    The standard library decodes what looks encoded in what it is given, and up to Python 3.11.9 writes line breaks that
+    come out as they are (CVE-2024-6923). Neither addresses nor texts may look like that; this is the second lock.
+    """
+    for name, value in mail.items():
+        if _BROKEN_HEADER.search(mail.policy.fold(name, value).removesuffix("\r\n")):
+            raise ValueError("a line break in a header")
 
 
 def _encoding(text: str) -> str:
@@ -159,8 +195,18 @@ def parse_smtp_url(url: str) -> MailServer:
     return MailServer(host, port or usual, tls, username, unquote(parts.password or ""))
 
 
+class _Envelope(NamedTuple):
+    """From whom a mail comes and to whom it goes, as the server is told."""
+
+    sender: str
+    recipient: str
+
+
 class SmtpTransport:
-    """Hands mail to one SMTP server, over a connection of its own for each."""
+    """Hands mail to one SMTP server, over connections that are used again.
+
+    Mails that are on their way at the same moment have a connection each, so that a slow recipient delays no other.
+    """
 
     def __init__(self, url: str, writer: MailWriter, now: Callable[[], datetime]) -> None:
         """Read the URL; ``now`` tells how long a code is still good.
@@ -171,18 +217,55 @@ class SmtpTransport:
         self._server = parse_smtp_url(url)
         self._writer = writer
         self._now = now
+        self._kept = Kept()
         self._tls = ssl.create_default_context()
         if not self._server.strict:
             self._tls.check_hostname = False
             self._tls.verify_mode = ssl.CERT_NONE
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: Message, voice: Voice) -> None:
         """Hand one mail over.
 
         Raises:
             Undelivered: if the server did not take it; for good, if it refused the recipient or the mail with 5xx.
         """
-        mail = self._writer.write(message, self._now())
+        mail = self._writer.write(message, self._now(), voice).as_bytes()
+        envelope = _Envelope(voice.sender_address, message.recipient)
+        try:
+            async with asyncio.timeout(HAND_OVER_TIMEOUT):
+                client = await self._announced_again(envelope) or await self._announced(envelope)
+                with self._lent(client):
+                    await client.data(mail)
+                self._kept.keep(client)
+        except (SMTPException, OSError) as error:
+            raise undelivered(error) from error
+
+    async def close(self) -> None:
+        """Say goodbye to the server; another mail connects anew."""
+        await self._kept.close()
+
+    async def _announced_again(self, envelope: _Envelope) -> SMTP | None:
+        """Name sender and recipient over a connection that was kept.
+
+        None if there is none that works, or the server has had enough of it: before the mail itself a server has
+        taken nothing, so another connection costs no try.
+        """
+        client = self._kept.take()
+        if client is None:
+            return None
+        try:
+            with self._lent(client):
+                await client.rset(timeout=_RESET_TIMEOUT)
+                await self._announce(client, envelope)
+        except (SMTPException, OSError) as error:
+            if isinstance(error, SMTPRecipientRefused) and error.code != _CLOSING:
+                raise
+            client.close()
+            return None
+        return client
+
+    async def _announced(self, envelope: _Envelope) -> SMTP:
+        """Name sender and recipient over a new connection."""
         client = SMTP(
             hostname=self._server.host,
             port=self._server.port,
@@ -192,17 +275,25 @@ class SmtpTransport:
             start_tls=False,
             tls_context=self._tls,
         )
+        with self._lent(client):
+            await self._open(client)
+            await self._announce(client, envelope)
+        return client
+
+    @contextlib.contextmanager
+    def _lent(self, client: SMTP) -> Iterator[None]:
+        """Keep a connection that the refusal of a mail left in order; close it after any other failure."""
         try:
-            async with asyncio.timeout(HAND_OVER_TIMEOUT):
-                await self._open(client)
-                await self._transfer(client, mail, message.recipient)
-            # The server has the mail now: whatever becomes of the goodbye, it must not be sent again.
-            with contextlib.suppress(SMTPException, OSError):
-                await client.quit(timeout=_QUIT_TIMEOUT)
-        except (SMTPException, OSError) as error:
-            raise undelivered(error) from error
-        finally:
+            yield
+        except (SMTPSenderRefused, SMTPRecipientRefused, SMTPDataError) as error:
+            if error.code in _REFUSALS:
+                self._kept.keep(client)
+            else:
+                client.close()
+            raise
+        except BaseException:
             client.close()
+            raise
 
     async def _open(self, client: SMTP) -> None:
         await client.connect()
@@ -214,18 +305,17 @@ class SmtpTransport:
                 raise Undelivered("the mail server offers no STARTTLS")
         if self._server.username is not None:
             await client.login(self._server.username, self._server.password)
-
-    async def _transfer(self, client: SMTP, mail: EmailMessage, recipient: str) -> None:
         if client.is_ehlo_or_helo_needed:
             await client.ehlo()
-        sender = self._writer.sender.addr_spec
+
+    async def _announce(self, client: SMTP, envelope: _Envelope) -> None:
+        sender, recipient = envelope
         ascii_only = (sender + recipient).isascii()
         if not ascii_only and not client.supports_extension("smtputf8"):
             raise Undelivered("the mail server takes no address beyond ASCII", permanent=True)
         options, encoding = ([], "ascii") if ascii_only else (["SMTPUTF8", "BODY=8BITMIME"], "utf-8")
         await client.mail(sender, options=options, encoding=encoding)
         await client.rcpt(recipient, encoding=encoding)
-        await client.data(mail.as_bytes())
 
 
 def undelivered(error: Exception) -> Undelivered:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from schema_user.delivery.email import MailWriter
     from schema_user.delivery.texts import Texts
     from schema_user.domain.message import Message
+    from schema_user.domain.wording import Voice
     from schema_user.store.mailbox import Mailbox
 
 
@@ -28,7 +29,7 @@ class MailboxTransport:
         self._texts = texts
         self._now = now
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: Message, voice: Voice) -> None:
         """Keep a message; the same one again replaces the first.
 
         Raises:
@@ -37,10 +38,13 @@ class MailboxTransport:
         at, name = message.created_at, message.message_id
         try:
             if message.channel is Channel.EMAIL:
-                mail = self._writer.write(message, self._now())
+                mail = self._writer.write(message, self._now(), voice)
                 await asyncio.to_thread(self._mailbox.put_mail, at, name, mail.as_bytes())
             else:
-                text = self._texts.sms(message, self._now())
+                text = self._texts.sms(message, self._now(), voice)
                 await asyncio.to_thread(self._mailbox.put_text, at, name, message.recipient, text)
         except OSError as error:
             raise Undelivered(f"mailbox: {type(error).__name__}") from error
+
+    async def close(self) -> None:
+        """Do nothing: no file stays open."""

@@ -1,0 +1,1 @@
+"""Pages for the people whom a message reaches; they need no token."""

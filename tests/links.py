@@ -1,0 +1,62 @@
+"""The links that people get."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import re
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from schema_user.domain.contact import Channel
+from schema_user.domain.link import Link
+
+if TYPE_CHECKING:
+    from tests.conftest import Server
+
+_LINK = re.compile(r"https?://\S+/ui/verify/\S+")
+
+
+def links_to(server: Server, recipient: str, count: int = 1) -> list[str]:
+    """Wait until that many messages with a link came to somebody, and give the links from old to new."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        texts = (
+            text for file in sorted((server.data_dir / "mailbox").glob("*.*")) if recipient in (text := _text(file))
+        )
+        found = [match[0] for text in texts if (match := _LINK.search(text))]
+        if len(found) >= count:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"no message with a link came to {recipient}")
+
+
+def _text(file: Any) -> str:
+    """The words of a message with its recipient; of a mail the plain text."""
+    if file.suffix == ".txt":
+        return str(file.read_text(encoding="utf-8"))
+    if file.suffix != ".eml":
+        return ""
+    mail = email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
+    body = mail.get_body(("plain",))
+    assert body is not None
+    return f"{mail['To']}\n{body.get_content()}"
+
+
+def code_in(link: str) -> str:
+    """The code that a link fills in."""
+    return parse_qs(urlsplit(link).query)["code"][0]
+
+
+def wrong(code: str) -> str:
+    """Another code of the same form."""
+    return ("A" if code[0] != "A" else "C") + code[1:]
+
+
+def read_link(url: str) -> Link:
+    """Take a link apart."""
+    parts = urlsplit(url)
+    values = {name: value for name, (value,) in parse_qs(parts.query).items()}
+    channel = Channel(parts.path.rpartition("/")[2])
+    return Link(channel, values["userID"], values["orgID"], values["code"], values["sig"])

@@ -11,8 +11,12 @@ from msgspec import structs
 
 from schema_user.domain.contact import Address, Contact
 from schema_user.domain.document import same
-from schema_user.domain.history import MOST_CHANGES, changes, link, snapshot
+from schema_user.domain.field_access import FieldRole
+from schema_user.domain.history import MOST_CHANGES, SHORTEST_TTL, changes, link, snapshot
+from schema_user.domain.history_access import Accesses, seen_changes, seen_data
 from schema_user.domain.user import User, erased
+from schema_user.settings import SettingsError, read_settings
+from schema_user.validation.permission_keyword import KEYWORD, compile_permissions
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -194,3 +198,118 @@ def test_a_link_is_over_each_part() -> None:
     assert len(set(links)) == len(links)
     assert {len(each) for each in links} == {32}
     assert link(b"", FACTS, b"sealed") == links[0]
+
+
+def reading(schema: dict[str, Any]) -> Accesses:
+    """Give what a user may read of itself under a schema."""
+    permissions = compile_permissions(schema, "2020-12")
+    return () if permissions is None else (permissions.of(FieldRole.SELF),)
+
+
+HIDDEN: dict[str, Any] = {KEYWORD: {"owner": "rw"}}
+SHOWN: dict[str, Any] = {KEYWORD: {"self": "r"}}
+SECRET = {"pointer": "/data/a", "old": "secret", "new": "secret too"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "change", "expected"),
+    [
+        ({"properties": {"a": HIDDEN}}, SECRET, {"pointer": "/data"}),
+        ({"properties": {"b": HIDDEN}}, SECRET, SECRET),
+        ({"properties": {"a": HIDDEN}}, {"pointer": "/username", "new": "x"}, {"pointer": "/username", "new": "x"}),
+        ({"properties": {"a": HIDDEN}}, {"pointer": "/data/a/b/c", "new": 1}, {"pointer": "/data"}),
+        (
+            {"properties": {"a": {"properties": {"b": HIDDEN}}}},
+            {"pointer": "/data/a/b/c", "new": 1},
+            {"pointer": "/data/a"},
+        ),
+        (
+            {"properties": {"a": {**HIDDEN, "properties": {"b": SHOWN}}}},
+            {"pointer": "/data/a", "old": {"b": 1, "c": 2}, "new": {"c": 2}},
+            {"pointer": "/data/a", "old": {"b": 1}},
+        ),
+        (
+            {"properties": {"a": {**HIDDEN, "properties": {"b": SHOWN}}}},
+            {"pointer": "/data/a/b", "old": 1, "new": 2},
+            {"pointer": "/data/a/b", "old": 1, "new": 2},
+        ),
+        (
+            {"properties": {"a": {"items": {"properties": {"k": HIDDEN}}}}},
+            {"pointer": "/data/a", "old": [{"k": 1}], "new": [{"k": 2}]},
+            {"pointer": "/data/a"},
+        ),
+        (
+            {"properties": {"a": {"items": {"properties": {"k": HIDDEN}}}}},
+            {"pointer": "/data/a/0/l", "old": 1, "new": 2},
+            {"pointer": "/data/a/0/l", "old": 1, "new": 2},
+        ),
+        (
+            {"properties": {"a": {"prefixItems": [{}, HIDDEN]}}},
+            {"pointer": "/data/a/0", "new": 1},
+            {"pointer": "/data/a"},
+        ),
+        (
+            {"properties": {"a": {"items": {"items": HIDDEN}}}},
+            {"pointer": "/data/a/0/b", "new": 1},
+            {"pointer": "/data/a"},
+        ),
+        (
+            {"properties": {"a": {"properties": {"0": HIDDEN}}}},
+            {"pointer": "/data/a/0", "new": 1},
+            {"pointer": "/data/a"},
+        ),
+        ({"properties": {"00": HIDDEN}}, {"pointer": "/data/01", "new": 1}, {"pointer": "/data/01", "new": 1}),
+        ({"properties": {"x/y~": HIDDEN}}, {"pointer": "/data/x~1y~0/z", "new": 1}, {"pointer": "/data"}),
+        (
+            {"properties": {"a": HIDDEN}},
+            {"pointer": "/data/" + "9" * 5000, "new": 1},
+            {"pointer": "/data/" + "9" * 5000, "new": 1},
+        ),
+        (HIDDEN, {"pointer": "/data", "new": {"a": 1}}, {"pointer": "/data"}),
+        (
+            {"properties": {"a": HIDDEN}},
+            {"pointer": "", "old": {}, "new": {"state": "s", "data": {"a": 1, "b": 2}}},
+            {"pointer": "", "old": {}, "new": {"state": "s", "data": {"b": 2}}},
+        ),
+        (
+            {"properties": {"a": HIDDEN}},
+            {"pointer": "", "old": {"data": {"a": 1}}, "new": {"data": {"a": 2}}},
+            {"pointer": ""},
+        ),
+    ],
+    ids=repr,
+)
+def test_hidden_values_are_left_out(schema: dict[str, Any], change: dict[str, Any], expected: dict[str, Any]) -> None:
+    """What is told instead is the nearest place that may be read; arrays are known by their index or not at all."""
+    access = reading(schema)
+    assert seen_changes([change], access, access) == [expected]
+    assert seen_changes([change], (), ()) == [change]
+
+
+def test_each_value_is_read_by_its_own_schema() -> None:
+    """The old one by the one before the change, the new one by the one after; both must know it."""
+    hidden = reading({"properties": {"a": HIDDEN}})
+    assert seen_changes([SECRET], hidden, ()) == [{"pointer": "/data/a", "new": "secret too"}]
+    assert seen_changes([SECRET], (), hidden) == [{"pointer": "/data/a", "old": "secret"}]
+    assert seen_changes([SECRET], None, ()) == [{"pointer": "/data/a", "new": "secret too"}]
+    assert seen_changes([SECRET], None, hidden) == [{"pointer": "/data"}]
+    whole = {"pointer": "", "old": {"data": {"a": 1}}, "new": {"data": {"a": 2}}}
+    assert seen_changes([whole], None, ()) == [{"pointer": "", "old": {"data": {}}, "new": {"data": {"a": 2}}}]
+    assert seen_data({"a": 1}, None) == {}
+    assert seen_data({"a": 1, "b": 2}, (*(hidden or ()), *(reading({"properties": {"b": HIDDEN}}) or ()))) == {}
+
+
+def test_many_hidden_changes_are_told_as_one() -> None:
+    """The number of hidden places is hidden too."""
+    listed = [{"pointer": f"/data/a/{name}", "new": 1} for name in "xyz"]
+    access = reading({"properties": {"a": HIDDEN}})
+    assert seen_changes(listed, access, access) == [{"pointer": "/data"}]
+
+
+def test_entries_are_kept_for_a_day_at_least() -> None:
+    """What the check of the chains relies on is what the settings refuse to go below."""
+    shortest = {"SCHEMA_USER_HISTORY_TTL": f"{int(SHORTEST_TTL.total_seconds())}s"}
+    assert read_settings(shortest).history_ttl == SHORTEST_TTL
+    assert read_settings({}).history_ttl is None
+    with pytest.raises(SettingsError, match="SCHEMA_USER_HISTORY_TTL"):
+        read_settings({"SCHEMA_USER_HISTORY_TTL": f"{int(SHORTEST_TTL.total_seconds()) - 1}s"})

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import replace
+
+from schema_user.domain.contact import Address, Contact
 from schema_user.domain.document import same
+from schema_user.domain.user import UserState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
-    from schema_user.domain.contact import Address
     from schema_user.domain.user import User
 
 Change = dict[str, Any]
@@ -23,6 +26,9 @@ MOST_CHANGES: Final = 1000
 
 KEY_BYTES: Final = 32
 
+SHORTEST_TTL: Final = timedelta(days=1)
+"""The least that the settings take: a younger entry that is not there did not expire."""
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -31,6 +37,39 @@ class Origin:
     token_id: str = ""
     user_id: str | None = None
     request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry as it is kept: the facts in the open, what changed sealed; nothing is sealed of an empty change."""
+
+    entry_id: str
+    user_id: str
+    organization_id: str
+    sequence: int
+    at: datetime
+    token_id: str
+    request_id: str
+    previous: bytes
+    digest: bytes
+    sealed: bytes
+    actor_id: str | None = None
+    expires_at: datetime | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether its digest is that of its facts and values, and of the entry before."""
+        facts = (
+            self.entry_id,
+            self.user_id,
+            self.organization_id,
+            self.sequence,
+            self.at.isoformat(),
+            self.token_id,
+            self.actor_id or "",
+            self.request_id,
+        )
+        return link(self.previous, facts, self.sealed) == self.digest
 
 
 def snapshot(user: User | None) -> dict[str, Any]:
@@ -109,3 +148,103 @@ def link(previous: bytes, facts: Sequence[str | int | datetime], sealed: bytes) 
         parts += (len(encoded).to_bytes(4, "big"), encoded)
     parts.append(hashlib.sha256(sealed).digest())
     return hashlib.sha256(b"".join(parts)).digest()
+
+
+def undo(seen: dict[str, Any], found: Sequence[Change]) -> dict[str, Any]:
+    """Take changes back out of a snapshot, which may be altered in place, and give it as it was before them.
+
+    No two of them lie within one another, so their order means nothing.
+    """
+    for change in found:
+        tokens = ["", *change["pointer"].split("/")[1:]]
+        whole: dict[str, Any] = {"": seen}
+        where: Any = whole
+        for token in tokens[:-1]:
+            where = where[_key(where, token)]
+        key = _key(where, tokens[-1])
+        if "old" in change:
+            where[key] = change["old"]
+        else:
+            del where[key]
+        seen = whole[""]
+    return seen
+
+
+def _key(where: Any, token: str) -> str | int:
+    return int(token) if isinstance(where, list) else token.replace("~1", "/").replace("~0", "~")
+
+
+def as_of(user: User, seen: dict[str, Any], sequence: int, at: datetime) -> User:
+    """Give a user as a snapshot shows it, at the sequence that it had since ``at``."""
+    contact = seen.get("contact", {})
+    email, phone = contact.get("email"), contact.get("phone")
+    return replace(
+        user,
+        schema_id=seen["schema"]["id"],
+        revision=seen["schema"]["revision"],
+        data=seen["data"],
+        active=seen["state"] != UserState.INACTIVE,
+        locked=seen["state"] == UserState.LOCKED,
+        username=seen.get("username"),
+        contact=Contact(
+            None if email is None else Address(email["address"], is_verified=email["isVerified"]),
+            None if phone is None else Address(phone["number"], is_verified=phone["isVerified"]),
+        ),
+        sequence=sequence,
+        changed_at=at,
+    )
+
+
+class ChainCheck:
+    """Follows the entries of one user, from the oldest that is kept to the newest, and finds where they break.
+
+    ``broken_at`` is the first sequence that is missing, does not follow the one before, or is not as it was written;
+    ``begins_at`` that of the oldest entry, None without any; ``unordered`` says that an older entry expires after a
+    newer one, so that there will be a gap.
+    """
+
+    def __init__(self) -> None:
+        """Begin with no entry."""
+        self.begins_at: int | None = None
+        self.broken_at: int | None = None
+        self.unordered = False
+        self._last: Entry | None = None
+
+    def take(self, entry: Entry | None) -> None:
+        """Take the next entry; None stands for one that cannot be read."""
+        if self.broken_at is not None:
+            return
+        last = self._last
+        following = None if last is None else last.sequence + 1
+        if entry is None:
+            self.broken_at = following or 1
+        elif last is not None and entry.sequence != following:
+            self.broken_at = following
+        elif (
+            not entry.whole
+            or (last is not None and entry.previous != last.digest)
+            or (entry.sequence == 1 and entry.previous)
+        ):
+            self.broken_at = entry.sequence
+        else:
+            self.begins_at = entry.sequence if last is None else self.begins_at
+            self.unordered = self.unordered or (last is not None and _outlives(last, entry))
+            self._last = entry
+
+    def end(self, sequence: int, chain: bytes, *, may_lack_first: bool, may_lack_all: bool) -> None:
+        """Compare the newest entry with what its user's document says of it, and the oldest with what may be gone."""
+        last = self._last
+        if self.broken_at is not None:
+            return
+        if not may_lack_first and self.begins_at != 1:
+            self.broken_at = 1
+        elif last is None:
+            self.broken_at = None if may_lack_all else 1
+        elif last.sequence != sequence:
+            self.broken_at = min(last.sequence + 1, sequence)
+        elif last.digest != chain:
+            self.broken_at = sequence
+
+
+def _outlives(one: Entry, other: Entry) -> bool:
+    return other.expires_at is not None and (one.expires_at is None or one.expires_at > other.expires_at)

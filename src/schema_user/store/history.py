@@ -2,31 +2,42 @@
 
 An entry is born inside its user's document, in the one write that it tells of, and is relayed from there. Its id is
 the id of that write: as long as the entry is kept, whoever lost an answer can find out whether the write was applied.
+
+Whoever reads a history reads the user's document first, then the collection. The relay copies an entry before it takes
+it out, so what was there at the first look is found in one of the two, whatever the relay does in between.
 """
 
 from __future__ import annotations
 
+import contextlib
 import secrets
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from schema_user.domain.history import changes, link
-from schema_user.domain.keyring import seal_with
+from schema_user.domain.history import ChainCheck, Entry, changes, link
+from schema_user.domain.keyring import open_with, seal_with
 from schema_user.store.connection import raw
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import AsyncGenerator
 
     from bson.raw_bson import RawBSONDocument
 
-    from schema_user.domain.history import Origin
+    from schema_user.domain.history import Change, Origin
     from schema_user.domain.user import User
     from schema_user.store.connection import Database, Document
 
 _TRACE_TTL: Final = timedelta(hours=1)
 """How long the trace of a write that no client can see is kept: until nobody asks any more what became of it."""
+
+EXPIRES: Final = "history expires"
+"""The fact of the instance that entries were not always kept for ever."""
+
+_BATCH: Final = 32
+"""Entries fetched at once: most who read a history need few, and one may have some megabytes."""
 
 _NONCE_BYTES: Final = 9
 _ENCODER: Final = msgspec.json.Encoder()
@@ -38,11 +49,12 @@ def write_id(user_id: str, version: int) -> str:
 
 
 def entry(
-    before: User | None, after: User, origin: Origin, at: datetime, made_id: str
+    before: User | None, after: User, origin: Origin, at: datetime, made_id: str, *, kept: timedelta | None = None
 ) -> tuple[RawBSONDocument, bytes]:
     """Give the record of a change, its values sealed under the user's own key, and its digest for the chain.
 
-    A write that no client can see leaves a trace only: no values, no link, and it goes by itself.
+    It is ``kept`` for that long, or for ever. A write that no client can see leaves a trace only: no values, no link,
+    and it goes by itself.
     """
     at = at.replace(microsecond=at.microsecond // 1000 * 1000)  # as it is read back: the digest covers it
     record: Document = {
@@ -73,18 +85,166 @@ def entry(
     )
     digest = link(previous, facts, sealed)
     record |= {"previous": previous, "digest": digest, "sealed": sealed}
+    if kept is not None:
+        record["expires_at"] = at + kept
     return raw(record), digest
 
 
+def read_entry(document: Document) -> Entry | None:
+    """Read an entry back; None for a trace, and for what nobody wrote like this."""
+    try:
+        return msgspec.convert(document | {"entry_id": document.get("_id")}, Entry, builtin_types=(bytes, datetime))
+    except msgspec.ValidationError:
+        return None
+
+
+def opened(key: bytes, told: Entry) -> list[Change]:
+    """Open what changed, under the user's own key; nothing without one, as it goes with its user.
+
+    Raises:
+        SealError: if it was not sealed under this key for this entry.
+    """
+    if not key or not told.sealed:
+        return []
+    found: list[Change] = msgspec.json.decode(open_with(key, told.sealed, f"history|{told.entry_id}"))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a user's history ends: what its document says, and the entries and traces that still wait in it.
+
+    Of a deleted user there is no ``key``.
+    """
+
+    user_id: str
+    organization_id: str
+    schema_id: str
+    revision: int
+    sequence: int
+    version: int
+    deleted: bool
+    created_at: datetime
+    changed_at: datetime
+    key: bytes = field(repr=False)
+    chain: bytes
+    waiting: tuple[Document, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedChain:
+    """What the check of one user's entries found; see ``ChainCheck``."""
+
+    head: Head
+    begins_at: int | None
+    broken_at: int | None
+    unordered: bool
+
+
+_HEAD: Final = {
+    "organization_id": 1,
+    "schema_id": 1,
+    "revision": 1,
+    "sequence": 1,
+    "version": 1,
+    "deleted": 1,
+    "created_at": 1,
+    "changed_at": 1,
+    "key": 1,
+    "chain": 1,
+    "pending": 1,
+}
+
+
 class HistoryStore:
-    """The collection ``history``."""
+    """The collection ``history``, and what waits for it in ``users``."""
 
     def __init__(self, database: Database) -> None:
         """Use a database."""
         self._history = database.collection("history")
+        self._users = database.collection("users")
 
     async def prepare(self) -> None:
-        """Make the index that lets traces go; entries are found by their ids, which sort by user and version."""
+        """Make the index that lets traces and old entries go; entries are found by their ids, by user and version."""
         await self._history.ensure_index(
             [("expires_at", 1)], expireAfterSeconds=0, partialFilterExpression={"expires_at": {"$exists": True}}
         )
+
+    async def head(self, user_id: str) -> Head | None:
+        """Find the end of a user's history, also of a deleted one, as a majority has it."""
+        found = await self._users.durable().find_one({"_id": user_id}, _HEAD)
+        if found is None:
+            return None
+        waiting = [each["record"] for each in found.get("pending", ()) if each["to"] == "history"]
+        return Head(
+            user_id=found["_id"],
+            organization_id=found["organization_id"],
+            schema_id=found["schema_id"],
+            revision=found["revision"],
+            sequence=found["sequence"],
+            version=found["version"],
+            deleted=found["deleted"],
+            created_at=found["created_at"],
+            changed_at=found["changed_at"],
+            key=found.get("key", b""),
+            chain=found.get("chain", b""),
+            waiting=tuple(sorted(waiting, key=lambda record: str(record["_id"]))),
+        )
+
+    async def entries(self, head: Head, before: str | None = None) -> AsyncGenerator[Entry, None]:
+        """Give the entries up to a head, or before the one with an id, the newest first.
+
+        What is no entry, such as a trace, is left out. Whoever may stop before the end closes it.
+        """
+        async with contextlib.aclosing(self._documents(head, before, order=-1)) as documents:
+            async for document in documents:
+                told = read_entry(document)
+                if told is not None:
+                    yield told
+
+    async def check(self, head: Head, expired_before: datetime | None) -> CheckedChain:
+        """Follow the chain of a user's entries up to a head that was read before, a batch in memory at a time.
+
+        Entries from before ``expired_before`` may be gone; None: none may.
+        """
+        chain = ChainCheck()
+        async with contextlib.aclosing(self._documents(head, None, order=1)) as documents:
+            async for document in documents:
+                if "digest" in document:
+                    chain.take(read_entry(document))
+        chain.end(
+            head.sequence,
+            head.chain,
+            may_lack_first=expired_before is not None and head.created_at <= expired_before,
+            may_lack_all=expired_before is not None and head.changed_at <= expired_before,
+        )
+        return CheckedChain(head, chain.begins_at, chain.broken_at, chain.unordered)
+
+    async def user_ids(self, after: str, limit: int) -> list[str]:
+        """List the ids of users, deleted ones among them, that come after one; in their order."""
+        found = await self._users.durable().find({"_id": {"$gt": after}}, {"_id": 1}, sort=[("_id", 1)], limit=limit)
+        return [each["_id"] for each in found]
+
+    async def count_of_users(self) -> int:
+        """Give about how many users there are, deleted ones among them."""
+        return await self._users.estimate()
+
+    async def _documents(self, head: Head, before: str | None, order: int) -> AsyncGenerator[Document, None]:
+        """Give what waits in a user's document and what was moved, each once, by their ids."""
+        # A digit sorts before a colon: these are the ids of the user's writes up to the head's version, and few more.
+        since, until = f"{head.user_id}:0", before or f"{head.user_id}:{head.version + 1:010}:"
+        waiting = {record["_id"]: record for record in head.waiting if record["_id"] < until}
+        left = sorted(waiting, reverse=order < 0)
+        where = {"user_id": head.user_id, "_id": {"$gte": since, "$lt": until}}
+        async with contextlib.aclosing(
+            self._history.durable().stream(where, sort=[("_id", order)], batch_size=_BATCH)
+        ) as moved:
+            async for document in moved:
+                made_id = document["_id"]
+                while left and (left[0] < made_id if order > 0 else left[0] > made_id):
+                    yield waiting[left.pop(0)]
+                if left and left[0] == made_id:
+                    left.pop(0)
+                yield document
+        for made_id in left:
+            yield waiting[made_id]

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
+import httpx
 import psutil
 import pytest
 
@@ -408,6 +409,46 @@ class TestToken:
         def use(line: Line) -> None:
             for name, (method, path) in uses.items():
                 timelines[name].ask(name, line, method, path, token=tokens[name]["token"])
+            time.sleep(0.005)
+
+        with Asking(others[: 2 * sum(_PROCESSES)], use) as asking:
+            for name, (method, path) in ends.items():
+                timelines[name].change(False, author, method, path)
+            time.sleep(_TOKEN_BOUND)
+            asking.another_round()
+        for timeline in timelines.values():
+            timeline.check(sum(_PROCESSES))
+
+    def test_access_tokens(self, lines: list[Line], machines: list[Server]) -> None:
+        """Five seconds after the token behind it was revoked, or its user deactivated, no process takes one."""
+        author, *others = lines
+        user = _make_user(author, _make_schema(author), {"n": 0})
+        parents = {
+            body["name"]: author.ok("POST", "/v3alpha/tokens", body)
+            for body in (
+                {"name": "revoked", "roles": [{"role": "INSTANCE_VIEWER"}]},
+                {"name": "itself", "userId": user},
+            )
+        }
+        granted = {
+            name: httpx.post(
+                f"{machine.url}/oauth/v2/token",
+                data={"grant_type": "client_credentials", "client_id": made["tokenId"], "client_secret": made["token"]},
+            ).json()["access_token"]
+            for machine, (name, made) in zip(machines, parents.items(), strict=True)
+        }
+        ends = {
+            "revoked": ("DELETE", f"/v3alpha/tokens/{parents['revoked']['tokenId']}"),
+            "itself": ("POST", f"{_USERS}/{user}/deactivate"),
+        }
+        timelines = {
+            name: Timeline(_TOKEN_BOUND, lambda good, _: bool(good), (401, "TOKEN_INVALID"), newest=True)
+            for name in granted
+        }
+
+        def use(line: Line) -> None:
+            for name, token in granted.items():
+                timelines[name].ask(name, line, "GET", f"{_USERS}/{user}", token=token)
             time.sleep(0.005)
 
         with Asking(others[: 2 * sum(_PROCESSES)], use) as asking:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -97,9 +98,19 @@ class Caller:
         return next(iter(self.within)) if len(self.within) == 1 else DEFAULT_ORGANIZATION
 
 
+class TokenKind(enum.StrEnum):
+    """What a token proves its bearer by: being known to it, or a key that signs."""
+
+    BEARER = "bearer"
+    KEY = "key"
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A bearer token as it is stored: a digest, never the token."""
+    """A token as it is stored: a digest, or the public half of a key (``public_key``, DER); never a secret.
+
+    ``last_used_at`` is coarse: it may be a minute behind, and a use may go unnoticed.
+    """
 
     token_id: str
     digest: bytes
@@ -110,6 +121,18 @@ class Token:
     user_organization_id: str | None = None
     expires_at: datetime | None = None
     created_by: str | None = None
+    public_key: bytes | None = None
+    last_used_at: datetime | None = None
+
+    @property
+    def kind(self) -> TokenKind:
+        """Whether it is a bearer token or a key."""
+        return TokenKind.BEARER if self.public_key is None else TokenKind.KEY
+
+    @property
+    def subject(self) -> str:
+        """The name by which a machine caller goes: its user's id, else the token's own."""
+        return self.user_id or self.token_id
 
     @property
     def organizations(self) -> frozenset[str | None]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 from schema_user.domain.caller import Grant, Token
 from schema_user.domain.permission import Role
-from schema_user.store.connection import DuplicateKey
+from schema_user.store.connection import DuplicateKey, raw
 from schema_user.store.search import SearchStore
 
 if TYPE_CHECKING:
     from collections.abc import Collection as Bunch
+    from datetime import datetime
 
     from schema_user.domain.keyring import Keyring
     from schema_user.store.connection import Database, Document
+
+USE_GRAIN: Final = timedelta(minutes=1)
+"""How coarse the time of a token's last use is: one write for each span of it, whatever the number of processes."""
 
 
 def _to_document(token: Token) -> Document:
@@ -27,6 +32,8 @@ def _to_document(token: Token) -> Document:
         "user_organization_id": token.user_organization_id,
         "expires_at": token.expires_at,
         "created_by": token.created_by,
+        "public_key": token.public_key,
+        "last_used_at": token.last_used_at,
         "reach": [organization or "" for organization in token.organizations],
     }
     return {name: value for name, value in document.items() if value is not None}
@@ -43,6 +50,8 @@ def _from_document(document: Document) -> Token:
         user_organization_id=document.get("user_organization_id"),
         expires_at=document.get("expires_at"),
         created_by=document.get("created_by"),
+        public_key=document.get("public_key"),
+        last_used_at=document.get("last_used_at"),
     )
 
 
@@ -88,6 +97,12 @@ class TokenStore(SearchStore[Token]):
         except DuplicateKey:
             return False
         return True
+
+    async def used(self, token_id: str, at: datetime) -> None:
+        """Note that a token was used, unless a use less than ``USE_GRAIN`` before is noted; a failover may lose it."""
+        where = {"_id": token_id, "last_used_at": {"$not": {"$gt": at - USE_GRAIN}}}
+        statement = raw({"q": where, "u": {"$set": {"last_used_at": at}}, "multi": False})
+        await self._tokens_stored.write_all("update", [statement], durable=False)
 
     async def delete(self, token_id: str) -> bool:
         """Delete a token; whether there was one."""

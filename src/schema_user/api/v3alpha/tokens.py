@@ -1,15 +1,17 @@
-"""Bearer tokens on the wire of v3alpha."""
+"""Tokens on the wire of v3alpha: bearer tokens, and keys of machine callers."""
 
 from __future__ import annotations
 
 import enum
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from schema_user import queries
+from schema_user.api.body import refused
 from schema_user.api.details import View, rfc3339
+from schema_user.api.glossary import TOKEN_ID
 from schema_user.api.operation import Answer, Call, operation
 from schema_user.api.v3alpha.contact_bodies import Body
 from schema_user.api.v3alpha.search_bodies import (
@@ -21,8 +23,9 @@ from schema_user.api.v3alpha.search_bodies import (
     search_details,
 )
 from schema_user.commands import tokens
-from schema_user.domain.caller import Grant
+from schema_user.domain.caller import Grant, TokenKind
 from schema_user.domain.permission import Role
+from schema_user.errors import Violation
 
 if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
@@ -46,6 +49,7 @@ class CreateTokenBody(Body, kw_only=True):
     """A new token."""
 
     name: _Short
+    kind: TokenKind = TokenKind.BEARER
     roles: Annotated[list[GrantBody], msgspec.Meta(max_length=100)] = []
     user_id: _Short | None = None
     expiration_date: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
@@ -68,10 +72,14 @@ class SearchTokensBody(SearchBody, kw_only=True):
 
 
 class CreatedTokenView(View, kw_only=True):
-    """A new token; ``token`` is shown this once."""
+    """A new token, shown this once: `token`, or for a key the members of its file, which this answer is already."""
 
     token_id: str
-    token: str
+    token: str | None = None
+    type: str | None = None
+    key_id: str | None = None
+    key: str | None = None
+    user_id: str | None = None
 
 
 class GrantView(View, kw_only=True):
@@ -85,11 +93,13 @@ class TokenView(View, kw_only=True):
     """What is known of a token; never the token itself."""
 
     token_id: str
+    kind: TokenKind
     name: str
     roles: list[GrantView]
     creation_date: str
     user_id: str | None = None
     expiration_date: str | None = None
+    last_used_at: str | None = None
 
 
 class GotTokenView(View, kw_only=True):
@@ -116,12 +126,22 @@ class RevokedTokenView(View, kw_only=True):
 def _view(token: Token) -> TokenView:
     return TokenView(
         token_id=token.token_id,
+        kind=token.kind,
         name=token.name,
         roles=[GrantView(role=grant.role.value, organization_id=grant.organization_id) for grant in token.grants],
         creation_date=rfc3339(token.created_at),
         user_id=token.user_id,
         expiration_date=None if token.expires_at is None else rfc3339(token.expires_at),
+        last_used_at=None if token.last_used_at is None else rfc3339(token.last_used_at),
     )
+
+
+def _expiry(given: datetime | None) -> datetime | None:
+    try:
+        return None if given is None else given.astimezone(UTC)
+    except OverflowError:
+        text = "must lie in the years 1 to 9999 of UTC"
+        raise refused([Violation("expirationDate", text, "range")]) from None
 
 
 @operation(
@@ -135,13 +155,24 @@ def _view(token: Token) -> TokenView:
     status=201,
     faults=(404,),
     example={"name": "importer", "roles": [{"role": "ORG_USER_MANAGER", "organizationId": "default"}]},
+    answer={"tokenId": TOKEN_ID, "token": "<the token, shown this once>"},
 )
 async def create_token(call: Call, body: CreateTokenBody) -> Answer:
-    """Create a token with roles, or one that acts as a user. It is shown this once."""
+    """Create a token with roles, or one that acts as a user. It is shown this once.
+
+    With `kind: key` it is a key of a machine caller, and the answer the file that the caller reads it from: what it
+    signs is taken by `POST /oauth/v2/token`. Only the public half is kept.
+    """
     grants = tuple(Grant(each.role, each.organization_id) for each in body.roles)
-    command = tokens.CreateToken(body.name, grants, body.user_id, body.expiration_date)
+    command = tokens.CreateToken(body.name, grants, body.user_id, _expiry(body.expiration_date), body.kind)
     made = await tokens.create_token(call.wiring, call.caller, command)
-    return Answer(CreatedTokenView(token_id=made.token.token_id, token=made.secret))
+    if body.kind is TokenKind.BEARER:
+        return Answer(CreatedTokenView(token_id=made.token.token_id, token=made.secret))
+    file = made.key_file
+    view = CreatedTokenView(
+        token_id=made.token.token_id, type=file["type"], key_id=file["keyId"], key=file["key"], user_id=file["userId"]
+    )
+    return Answer(view)
 
 
 @operation(

@@ -51,3 +51,22 @@ async def test_all_of_an_amount_is_taken_or_nothing(quotas: QuotaStore) -> None:
     await quotas.give_back("mail", 4)
     assert await quotas.take("mail", 5, DAY, NOW, 4) is None
     assert await quotas.take("never", 0, DAY, NOW) == NOW + DAY
+
+
+async def test_what_is_left_is_drawn_by_the_clock(quotas: QuotaStore) -> None:
+    """As much as there is comes at once; the next period begins anew, and who lags behind draws from it too."""
+    end = NOW + DAY
+    assert await quotas.draw("mail", 5, 7, end, 3) == (3, 2)
+    assert await quotas.draw("mail", 5, 7, end, 3) == (2, 0)
+    assert await quotas.draw("mail", 5, 7, end, 3) == (0, 0)
+    assert await quotas.draw("mail", 5, 8, end, 4) == (4, 1)
+    assert await quotas.draw("mail", 5, 7, end, 3) == (1, 0)
+    assert await quotas.draw("mail", 2, 8, end, 3) == (0, 0), "the limit shrank"
+    assert await quotas.draw("mail", 7, 8, end, 3) == (2, 0), "what was used before stays used"
+
+
+async def test_of_many_who_draw_at_once_exactly_the_limit_is_drawn(quotas: QuotaStore) -> None:
+    """Whoever races, also for the first count of all."""
+    for period in (1, 2):
+        drawn = await asyncio.gather(*(quotas.draw("mail", 100, period, NOW + DAY, 7) for _ in range(40)))
+        assert sum(each.amount for each in drawn) == 100

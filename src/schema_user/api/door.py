@@ -11,8 +11,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from schema_user.api.reply import fault_reply, internal_reply
-from schema_user.domain.message import is_loopback
+from schema_user.api.arrival import Arrival, Arrivals
+from schema_user.api.cors import Cors
+from schema_user.api.reply import STRICT_TRANSPORT, fault_reply, guarded, internal_reply
+from schema_user.domain.access_token import DISCOVERY_PATH, TOKEN_PATH
+from schema_user.domain.contact import Channel
+from schema_user.domain.link import PATH
+from schema_user.domain.loopback import is_loopback
 from schema_user.errors import Fault
 
 if TYPE_CHECKING:
@@ -22,13 +27,17 @@ if TYPE_CHECKING:
 
     from schema_user.api.metrics import Metrics
     from schema_user.api.reply import Header, Reply
+    from schema_user.rate_limits import Allowance, RateLimits
 
 log = logging.getLogger("schema_user.api")
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-_PUBLIC: Final = frozenset({"/health/live", "/health/ready", "/openapi.json", "/docs"})
+_PAGES: Final = frozenset(PATH + channel for channel in Channel)
+_PUBLIC: Final = (
+    frozenset({"/health/live", "/health/ready", "/openapi.json", "/docs", DISCOVERY_PATH, TOKEN_PATH}) | _PAGES
+)
 _LOOPBACK_ONLY: Final = frozenset({"/ui/mailbox"})
-_LOOPBACK_OR_TOKEN: Final = frozenset({"/metrics"})
+_LOOPBACK_OR_TOKEN: Final = frozenset({"/metrics", "/ui/messages/preview"})
 _LAST: Final = ((b"connection", b"close"),)
 
 Headers = Mapping[bytes, bytes]
@@ -43,10 +52,29 @@ Send = Callable[[Any], Awaitable[None]]
 class Door:
     """An ASGI application around the router: request ids, authentication, the last resort for errors, one log line."""
 
-    def __init__(self, inner: Litestar, metrics: Metrics) -> None:
-        """Stand before ``inner``, whose state holds the gatekeeper while it runs."""
+    def __init__(
+        self,
+        inner: Litestar,
+        metrics: Metrics,
+        *,
+        body_seconds: float = 30,
+        cors_origins: Sequence[str] = (),
+        https: bool = False,
+    ) -> None:
+        """Stand before ``inner``, whose state holds the gatekeeper and the rate limits while it runs.
+
+        Args:
+            inner: the router.
+            metrics: where requests are counted.
+            body_seconds: how long the body of a request may take to arrive.
+            cors_origins: whose pages may call.
+            https: whether clients come by https, through a proxy.
+        """
         self._inner: Any = inner
         self._metrics = metrics
+        self._arrivals = Arrivals(body_seconds)
+        self._cors = Cors(cors_origins) if cors_origins else None
+        self._always: tuple[Header, ...] = (STRICT_TRANSPORT,) if https else ()
         self._parting: tuple[Header, ...] = ()
 
     def close_soon(self) -> None:
@@ -63,11 +91,16 @@ class Door:
         headers = _headers(scope["headers"])
         request_id = self._request_id(headers.get(b"x-request-id"))
         state = scope["state"] = {**scope.get("state", {}), "request_id": request_id, "headers": headers}
-        exchange = _Exchange(send, state, self._parting)
+        exchange = _Exchange(send, scope, self._parting, self._always)
         try:
+            if self._cors is not None:
+                exchange.always += self._cors.headers(scope, headers)
+                if (reply := self._cors.preflight(scope, headers)) is not None:
+                    await exchange.answer(reply)
+                    return
             if self._needs_token(scope, headers):
-                state["caller"] = await self._inner.state.gatekeeper.caller(_bearer(headers))
-            await self._inner(scope, receive, exchange.send)
+                await self._let_in(state, exchange)
+            await self._inner(scope, Arrival(receive, self._arrivals).receive, exchange.send)
         except Fault as fault:
             await exchange.answer(fault_reply(fault, request_id))
         except Exception as error:  # noqa: BLE001 -- the last resort: whatever it is, the client learns only that
@@ -75,6 +108,16 @@ class Door:
             await exchange.answer(internal_reply(request_id))
         finally:
             self._record(scope, exchange, request_id, time.perf_counter() - started)
+
+    async def _let_in(self, state: dict[str, Any], exchange: _Exchange) -> None:
+        """Find out who calls, then count the request where limits are set."""
+        rooms = self._inner.state
+        caller = state["caller"] = await rooms.gatekeeper.caller(bearer(state["headers"]))
+        limits: RateLimits = rooms.rate_limits
+        allowance = await limits.of(caller)
+        if allowance.meters:
+            exchange.rates = allowance, limits.now
+            await limits.count(allowance)
 
     @staticmethod
     def _request_id(given: bytes | None) -> str:
@@ -114,10 +157,13 @@ class Door:
 class _Exchange:
     """Adds to the answer what all have, and knows whether one was begun."""
 
-    def __init__(self, send: Send, state: dict[str, Any], parting: tuple[Header, ...]) -> None:
+    def __init__(self, send: Send, scope: Scope, parting: tuple[Header, ...], always: tuple[Header, ...]) -> None:
         self._send = send
-        self._state = state
+        self._state: dict[str, Any] = scope["state"]
         self._parting = parting
+        self.always = always
+        self._closes = scope["http_version"].startswith("1")
+        self.rates: tuple[Allowance, Callable[[], float]] | None = None
         self.status = 0
 
     async def send(self, message: Any) -> None:
@@ -125,7 +171,8 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             own = (b"x-request-id", self._state["request_id"].encode())
-            message["headers"] = [*message.get("headers", ()), own, *self._ending()]
+            headers = guarded(message.get("headers", ()))
+            message["headers"] = [*headers, own, *self.always, *self._rates(), *self._ending()]
         await self._send(message)
 
     async def answer(self, reply: Reply) -> None:
@@ -133,12 +180,22 @@ class _Exchange:
         if not self.status:
             await reply.send_to(self.send)
 
+    def _rates(self) -> tuple[Header, ...]:
+        """Say how many requests are left, if they are limited."""
+        if self.rates is None:
+            return ()
+        allowance, now = self.rates
+        return (b"ratelimit-policy", allowance.described), (b"ratelimit", allowance.left(now()))
+
     def _ending(self) -> tuple[Header, ...]:
         """Say that the connection ends if it does.
 
         The server closes it behind an answer to a body that was not read; a client that is not told might send its
-        next request on it, and never learn what became of that.
+        next request on it, and never learn what became of that. HTTP/2 has frames for that, and forbids the header
+        (RFC 9113, 8.2.2).
         """
+        if not self._closes:
+            return ()
         unread = "body_read" not in self._state and announces_body(self._state["headers"])
         return _LAST if unread else self._parting
 
@@ -157,7 +214,8 @@ def announces_body(headers: Headers) -> bool:
     return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
 
 
-def _bearer(headers: Headers) -> str | None:
+def bearer(headers: Headers) -> str | None:
+    """Give the token of a request, if it brings one."""
     scheme, _, secret = headers.get(b"authorization", b"").partition(b" ")
     return secret.strip().decode("latin-1") if scheme.lower() == b"bearer" else None
 

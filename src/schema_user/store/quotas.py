@@ -6,7 +6,7 @@ A quota is one document, whatever process counts; its span begins with the first
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from schema_user.store.connection import DuplicateKey
 
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 _TRIES: Final = 5
 """Two that begin one span at once collide once; a span that ends meanwhile, once more."""
+
+
+class Drawn(NamedTuple):
+    """What was got of a quota, and what it has left for everybody."""
+
+    amount: int
+    left: int
 
 
 class QuotaStore:
@@ -64,6 +71,21 @@ class QuotaStore:
         except DuplicateKey:
             return False
         return True
+
+    async def draw(self, name: str, limit: int, period: int, ends_at: datetime, amount: int) -> Drawn:
+        """Use up as much of ``amount`` as a quota has left in a period, in one call.
+
+        For periods that begin and end by the clock instead of by the first use: ``period`` counts them upwards, and who
+        is in one that another process has left draws from the later one. ``ends_at`` is when the count may go.
+        """
+        used = {"$cond": [{"$gte": ["$period", period]}, "$used", 0]}
+        # What was used stays used, even beyond a limit that shrank meanwhile or that this process does not know yet.
+        more = {"$max": [used, {"$min": [limit, {"$add": [used, amount]}]}]}
+        fresh = {"used": more, "period": {"$max": ["$period", period]}, "ends_at": {"$max": ["$ends_at", ends_at]}}
+        before = await self._quotas.exchange({"_id": self._id(name)}, [{"$set": fresh}], upsert=True)
+        counted = before["used"] if before is not None and before["period"] >= period else 0
+        drawn = max(0, min(amount, limit - counted))
+        return Drawn(drawn, max(0, limit - counted - drawn))
 
     async def room(self, name: str, limit: int, now: datetime, amount: int = 1) -> datetime | None:
         """Say what ``take`` would, without using anything up."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from schema_user.commands.change import expect_sequence, require_active_organization
+from schema_user.commands.events import schema_deliveries
 from schema_user.commands.repetition import before_writing, begin_making, keep, numbered
 from schema_user.domain.access import reached_organization, reached_schema, require
 from schema_user.domain.document import same
@@ -81,6 +82,7 @@ async def create_schema(
     command: CreateSchema,
     *,
     validate_only: bool = False,
+    request_id: str = "",
     once: Once | None = None,
 ) -> Saved:
     """Create a user schema at revision 1.
@@ -116,12 +118,13 @@ async def create_schema(
         created_at=now,
         changed_at=now,
     )
+    deliveries = await schema_deliveries(wiring, None, schema, request_id)
     schema = await _claim_type(wiring, schema, once)
     if validate_only:
         await _release_type(wiring, schema)
         return Saved(schema, findings.warnings)
     answered = _answer_of(once, schema)
-    if not await wiring.schemas.insert(schema, answered):
+    if not await wiring.schemas.insert(schema, answered, deliveries):
         made = await _made_before(wiring, once, schema_id) if once else None
         if made is None:
             await _release_type(wiring, schema)
@@ -181,6 +184,7 @@ class SchemaTarget:
     schema_id: str
     expected_sequence: int | None = None
     validate_only: bool = False
+    request_id: str = ""
     once: Once | None = None
 
 
@@ -202,11 +206,12 @@ async def _change(
         if after is None:
             await wiring.schemas.settled(before)
             return Saved(before)
+        deliveries = await schema_deliveries(wiring, before, after, target.request_id)
         renamed = after.type != before.type
         if renamed:
             after = await _claim_type(wiring, after, target.once)
         answered = _answer_of(target.once, after)
-        won = target.validate_only or await wiring.schemas.replace(before, after, answered)
+        won = target.validate_only or await wiring.schemas.replace(before, after, answered, deliveries)
         if renamed:  # what was claimed for nothing goes, or, after the rename, what is no longer used
             await _release_type(wiring, before if won and not target.validate_only else after)
         if won:
@@ -301,7 +306,8 @@ async def delete_schema(wiring: Wiring, target: SchemaTarget) -> UserSchema:
         changed_at=max(wiring.now(), before.changed_at),
         version=blocked.version + 1,
     )
-    if not await wiring.schemas.erase(blocked, gone.version):
+    deliveries = await schema_deliveries(wiring, before, gone, target.request_id, deleted=True)
+    if not await wiring.schemas.erase(blocked, gone.version, deliveries):
         raise _race_lost()
     await _release_type(wiring, before)
     return gone

@@ -110,9 +110,9 @@ class Relay:
     process makes it (``copied``), else one cheap write does when the user has been quiet for a second.
     """
 
-    def __init__(self, database: Database) -> None:
-        """Use a database."""
-        self._users = database.collection("users")
+    def __init__(self, database: Database, born_in: str = "users") -> None:
+        """Use a database; ``born_in`` is the collection whose documents records wait in, users or schemas."""
+        self._users = database.collection(born_in)
         self._patience = database.timeout
         self._collections = {name: database.collection(name) for name in (HISTORY, OUTBOX, REQUESTS)}
         self._arrived: Callable[[], None] = lambda: None
@@ -127,6 +127,10 @@ class Relay:
     def wakes(self, arrived: Callable[[], None]) -> None:
         """Name who is told when messages reached the outbox; it must be cheap and never raise."""
         self._arrived = arrived
+
+    def wake(self) -> None:
+        """Tell the worker of this process, if it has one, that messages are due."""
+        self._arrived()
 
     def note(self, noted: Noted) -> None:
         """Remember what a write of this process left; cheap, never raises."""

@@ -13,18 +13,21 @@ from typing import TYPE_CHECKING, Any, Final
 from schema_user.domain.schema import Authenticator, SchemaState, UserSchema
 from schema_user.domain.search import fold
 from schema_user.store.batch import Batcher, Bounds
-from schema_user.store.connection import DuplicateKey
+from schema_user.store.connection import DuplicateKey, raw
 from schema_user.store.known import Known
+from schema_user.store.relay import OUTBOX, Item, Noted, Relay
 from schema_user.store.requests import RequestStore, found_in, kept_in
 from schema_user.store.search import SearchStore
+from schema_user.store.webhooks import delivery_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from schema_user.domain.keyring import Keyring
     from schema_user.domain.repetition import Answered, Once
     from schema_user.domain.repetition import Known as KnownRequest
     from schema_user.domain.search import Query
+    from schema_user.domain.webhook import Delivery
     from schema_user.store.connection import Database, Document
 
 HEAD_TTL: Final = 0.5
@@ -84,8 +87,18 @@ class SchemaStore(SearchStore[UserSchema]):
     }
     folded = {"type": "type_folded"}  # noqa: RUF012 -- as above
 
-    def __init__(self, database: Database, keyring: Keyring, clock: Callable[[], float] = time.monotonic) -> None:
-        """Use a database; heads are kept for ``HEAD_TTL`` by the given monotonic clock (seconds)."""
+    def __init__(
+        self,
+        database: Database,
+        keyring: Keyring,
+        clock: Callable[[], float] = time.monotonic,
+        relay: Relay | None = None,
+    ) -> None:
+        """Use a database; heads are kept for ``HEAD_TTL`` by the given monotonic clock (seconds).
+
+        ``relay`` hears what a write left in the head to be moved: what webhooks are told of it.
+        """
+        self._relay = relay or Relay(database, "schemas")
         self._patience = database.timeout
         self._heads = database.collection("schemas")
         self._requests = RequestStore(database)
@@ -98,6 +111,9 @@ class SchemaStore(SearchStore[UserSchema]):
         """Make the indexes."""
         await self._heads.ensure_index([("organization_id", 1), ("type", 1)])
         await self._heads.ensure_index([("type_folded", 1)])
+        await self._heads.ensure_index(
+            [("pending_since", 1)], partialFilterExpression={"pending_since": {"$exists": True}}
+        )
 
     async def head(self, schema_id: str) -> UserSchema | None:
         """Find a schema at its current revision, at most ``HEAD_TTL`` seconds old; what updates and reads use."""
@@ -163,9 +179,15 @@ class SchemaStore(SearchStore[UserSchema]):
         newest = (head.revision, current["revised_at"] if current else head.changed_at)
         return [newest, *((each["revision"], each["created_at"]) for each in old if each["revision"] < head.revision)]
 
-    async def insert(self, schema: UserSchema, answered: Answered | None = None) -> bool:
-        """Store a new schema, and the answer with it; False if the id was used before."""
+    async def insert(
+        self, schema: UserSchema, answered: Answered | None = None, deliveries: Sequence[Delivery] = ()
+    ) -> bool:
+        """Store a new schema, and with it the answer and what webhooks are told; False if the id was used before."""
         document = _to_document(schema) | {"revised_at": schema.created_at}
+        items = _items(deliveries)
+        if items:
+            document["pending"] = [item.document for item in items]
+            document["pending_since"] = deliveries[0].created_at
         if answered is not None:
             document["requests"] = [kept_in(answered, schema.created_at)]
         try:
@@ -173,10 +195,20 @@ class SchemaStore(SearchStore[UserSchema]):
         except DuplicateKey:
             return False
         self._known.forget(schema.schema_id)
+        self._note(schema.schema_id, schema.version, items)
         return True
 
-    async def replace(self, before: UserSchema, after: UserSchema, answered: Answered | None = None) -> bool:
-        """Store a change, and the answer with it; False if the schema moved on since it was read."""
+    async def replace(
+        self,
+        before: UserSchema,
+        after: UserSchema,
+        answered: Answered | None = None,
+        deliveries: Sequence[Delivery] = (),
+    ) -> bool:
+        """Store a change, and with it the answer and what webhooks are told.
+
+        False if the schema moved on since it was read.
+        """
         change = _to_document(after)
         change.pop("_id")
         if after.revision != before.revision:
@@ -185,10 +217,25 @@ class SchemaStore(SearchStore[UserSchema]):
         if answered is not None:
             await self._requests.take_in(self._heads, before.schema_id, self._patience)
             change["requests"] = [kept_in(answered, after.changed_at)]
-        update = {"$set": change}
+        return await self._change(before, after.version, {"$set": change}, deliveries)
+
+    async def _change(self, before: UserSchema, version: int, update: Document, deliveries: Sequence[Delivery]) -> bool:
+        """Do a guarded write, and let what webhooks are told of it wait in the head until it is relayed."""
+        items = _items(deliveries)
+        if items:
+            # What waits there already goes first, so that a head never grows: nothing of it comes without a version.
+            await self._relay.relieve(before.schema_id)
+            update["$push"] = {"pending": {"$each": [item.document for item in items]}}
+            update["$min"] = {"pending_since": deliveries[0].created_at}
         won = await self._heads.update({"_id": before.schema_id, "version": before.version}, update)
         self._known.forget(before.schema_id)
+        if won:
+            self._note(before.schema_id, version, items)
         return won
+
+    def _note(self, schema_id: str, version: int, items: tuple[Item, ...]) -> None:
+        if items:
+            self._relay.note(Noted(schema_id, version, items))
 
     async def _archive(self, schema: UserSchema) -> None:
         head = await self._heads.find_one({"_id": schema.schema_id}, {"revised_at": 1})
@@ -205,17 +252,13 @@ class SchemaStore(SearchStore[UserSchema]):
         except DuplicateKey:
             return
 
-    async def erase(self, before: UserSchema, version: int) -> bool:
+    async def erase(self, before: UserSchema, version: int, deliveries: Sequence[Delivery] = ()) -> bool:
         """Leave only a mark of a deleted schema, so that its id is not used again; False if it moved on."""
-        won = await self._heads.update(
-            {"_id": before.schema_id, "version": before.version},
-            {
-                "$set": {"deleted": True, "state": "deleted", "version": version},
-                "$unset": {"text": "", "type_claim": ""},
-            },
-        )
-        self._known.forget(before.schema_id)
-        return won
+        update: Document = {
+            "$set": {"deleted": True, "state": "deleted", "version": version},
+            "$unset": {"text": "", "type_claim": ""},
+        }
+        return await self._change(before, version, update, deliveries)
 
     async def ids_of(self, query: Query) -> list[str]:
         """List the ids of the schemas that a query finds, for searches of their users."""
@@ -225,6 +268,10 @@ class SchemaStore(SearchStore[UserSchema]):
     async def count_of_organization(self, organization_id: str) -> int:
         """Count the schemas that an organization owns."""
         return await self._heads.count({"organization_id": organization_id, "deleted": False})
+
+
+def _items(deliveries: Sequence[Delivery]) -> tuple[Item, ...]:
+    return tuple(Item(OUTBOX, each.message_id, raw(delivery_record(each))) for each in deliveries)
 
 
 def _revision_id(schema_id: str, revision: int) -> str:

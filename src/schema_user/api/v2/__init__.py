@@ -1,0 +1,1 @@
+"""The second generation of the API: people with a fixed profile."""

@@ -13,23 +13,25 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 import pytest_asyncio
+from pymongo import MongoClient
 
-from schema_user.app import wired
 from schema_user.commands.bootstrap import prepare
+from schema_user.rooms import wired
 from schema_user.settings import Settings
 from schema_user.store.connection import Database
-from schema_user.store.embedded import EmbeddedMongod
+from schema_user.store.embedded import EmbeddedMongod, socket_uri
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from schema_user.app import Rooms
+    from schema_user.rooms import Rooms
     from schema_user.wiring import Wiring
 
 _SECRET = "a secret of the tests, long enough for anybody"
@@ -268,6 +270,21 @@ def tenant(server: Server, admin: Api) -> Iterator[Tenant]:
     with server.client(made["token"]) as owner:
         schema = owner.ok("POST", "/v3alpha/user_schemas", {"type": "person", "schema": SCHEMA})
         yield Tenant(organization_id, owner, schema["id"], server, admin)
+
+
+def age(server: Server, user_id: str, channel: str, by: timedelta) -> None:
+    """Let time pass for what a user has of codes on a channel, in the database itself."""
+    with MongoClient[Any](socket_uri(server.data_dir), tz_aware=True) as client:
+        users = client.schema_user.users
+        (user,) = users.find({"_id": user_id})
+        address, resends = user[channel], user.get("resends", [])
+        for code in address["codes"]:
+            code["expires_at"] -= by
+            code["created_at"] -= by
+        for each in resends:
+            each["at"] -= by if each["channel"] == channel else timedelta(0)
+        changed = {f"{channel}.codes": address["codes"], f"{channel}.coded_at": address["coded_at"] - by}
+        users.update_one({"_id": user_id}, {"$set": changed | ({"resends": resends} if resends else {})})
 
 
 def reason(response: httpx.Response) -> str:

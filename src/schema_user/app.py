@@ -1,13 +1,9 @@
-"""The only wiring: settings become stores, stores become an application."""
+"""The application of one process: routes over what is wired, its deliveries and its relay."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import secrets
-import signal
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
@@ -18,144 +14,98 @@ from schema_user.api.metrics import Metrics
 from schema_user.api.openapi import build
 from schema_user.api.router import ROUTES, make_router
 from schema_user.authentication import Gatekeeper
+from schema_user.delivery.preview import Previews
 from schema_user.delivery.transports import make_transports
+from schema_user.delivery.webhook import WebhookWorker
 from schema_user.delivery.worker import Worker
-from schema_user.domain.keyring import Keyring
 from schema_user.errors import Unavailable
-from schema_user.store import embedded
-from schema_user.store.claims import ClaimStore
-from schema_user.store.connection import Database, connected
-from schema_user.store.history import HistoryStore
-from schema_user.store.instance import InstanceStore
-from schema_user.store.organizations import OrganizationStore
-from schema_user.store.outbox import OutboxStore
-from schema_user.store.quotas import QuotaStore
-from schema_user.store.relay import Relay
-from schema_user.store.requests import RequestStore
-from schema_user.store.schemas import SchemaStore
-from schema_user.store.tokens import TokenStore
-from schema_user.store.users import UserStore
-from schema_user.validation.pool import Pool
-from schema_user.validation.validators import Validators
-from schema_user.wiring import Wiring
+from schema_user.process import STOP_SIGNALS
+from schema_user.rate_limits import RateLimits
+from schema_user.rooms import mongodb_uri, wired
+from schema_user.store.connection import connected
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from schema_user.issuers.verifier import Issuers
     from schema_user.settings import Settings
+    from schema_user.store.relay import Relay
+    from schema_user.wiring import Wiring
 
-_CLAIM_KEY_BYTES: Final = 32
 _DATABASE_PAUSE: Final = 1.0
 """Seconds between looks at whether the database is there."""
 
-STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
+def create_app(settings: Settings) -> contextlib.AbstractAsyncContextManager[Door]:
+    """Make the application of one process; it connects, and its worker runs, for as long as the block lasts.
 
-def mongodb_uri(settings: Settings) -> str:
-    """Give the database's URI: the one that is set, or that of the local server in the data directory."""
-    return settings.mongodb_uri or embedded.socket_uri(settings.data_dir)
-
-
-def keyring_of(settings: Settings) -> Keyring:
-    """Make the keyring of the secrets that are set, or of the one kept in the data directory of the local default."""
-    return Keyring(settings.secret_keys or (local_secret(settings),))
-
-
-def local_secret(settings: Settings) -> str:
-    """Read the secret of the local default; made at the first start, readable by its owner only."""
-    path = settings.data_dir / "secret-key"
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError), open(path, "x", opener=_private, encoding="ascii") as file:
-        file.write(secrets.token_urlsafe(48))
-    return path.read_text(encoding="ascii").strip()
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-@contextlib.asynccontextmanager
-async def wired(settings: Settings) -> AsyncIterator[Rooms]:
-    """Connect to the database and wire everything up, for as long as the block lasts.
-
-    Validation workers are started when they are first needed.
-
-    Raises:
-        Unavailable: if the database does not answer.
-        SealError: if the secrets that are set are not those of this database.
+    What takes long, its routes and their documentation, is made here and needs no database yet.
     """
-    database = Database(mongodb_uri(settings), settings.mongodb_driver, settings.mongodb_timeout)
-    pool = Pool(settings.validation_workers_here, settings.validator)
-    try:
-        keyring = keyring_of(settings)
-        instance = InstanceStore(database, keyring)
-        instance_id = str(await instance.once("id", str(secrets.randbits(62))))
-        claim_key = await instance.claim_key(secrets.token_bytes(_CLAIM_KEY_BYTES))
-        relay = Relay(database)
-        wiring = Wiring(
-            settings=settings,
-            keyring=keyring,
-            instance_id=instance_id,
-            users=UserStore(database, keyring, relay),
-            schemas=SchemaStore(database, keyring),
-            organizations=OrganizationStore(database, keyring),
-            tokens=TokenStore(database, keyring),
-            outbox=OutboxStore(database, keyring),
-            history=HistoryStore(database),
-            relay=relay,
-            requests=RequestStore(database),
-            claims=ClaimStore(database, claim_key),
-            quotas=QuotaStore(database, claim_key),
-            validators=Validators(
-                pool, cache_bytes=settings.validator_cache_bytes, max_schema_bytes=settings.schema_max_bytes
-            ),
-        )
-        yield Rooms(wiring, database, instance, pool)
-    finally:
-        await pool.close()
-        await database.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Rooms:
-    """What ``wired`` opens."""
-
-    wiring: Wiring
-    database: Database
-    instance: InstanceStore
-    pool: Pool
-
-
-@contextlib.asynccontextmanager
-async def create_app(settings: Settings) -> AsyncIterator[Door]:
-    """Make the application of one process: connected, and its worker running, for as long as the block lasts."""
     metrics = Metrics()
     api = build(ROUTES, version("schema-user"), settings.public_url)
     state = State({"metrics": metrics, "openapi": api, "stopping": False})
     router = make_router(state, lambda app: _serving(settings, app.state))
-    async with router.lifespan():
-        yield Door(router, metrics)
+
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[Door]:
+        async with router.lifespan():
+            yield Door(
+                router,
+                metrics,
+                body_seconds=settings.request_timeout.total_seconds(),
+                cors_origins=settings.cors_origins,
+                https=settings.public_url.startswith("https:"),
+            )
+
+    return opened()
 
 
 @contextlib.asynccontextmanager
 async def _serving(settings: Settings, state: State) -> AsyncIterator[None]:
     """Keep the application's rooms open, and its worker running, from its start to its end."""
     await _database_there(settings)
-    async with wired(settings) as rooms:
+    async with wired(settings) as rooms, issuers_of(settings) as issuers:
         rooms.pool.start()
         state.wiring, state.database = rooms.wiring, rooms.database
-        state.gatekeeper = Gatekeeper(rooms.wiring)
-        worker = Worker(rooms.wiring, make_transports(rooms.wiring)) if settings.worker else None
-        delivery = asyncio.create_task(worker.run()) if worker else None
-        if worker:
-            rooms.wiring.relay.wakes(worker.wake)
-        async with relaying(rooms.wiring.relay):
-            try:
-                yield
-            finally:
-                if worker and delivery:
-                    await worker.stop()
-                    await delivery
+        state.gatekeeper = Gatekeeper(rooms.wiring, issuers=issuers)
+        state.rate_limits = RateLimits(rooms.wiring)
+        state.previews = Previews(rooms.wiring)
+        delivery = delivering(rooms.wiring) if settings.worker else contextlib.nullcontext()
+        async with relaying(rooms.wiring.relay), relaying(rooms.wiring.schema_relay), delivery:
+            yield
+
+
+@contextlib.asynccontextmanager
+async def issuers_of(settings: Settings) -> AsyncIterator[Issuers | None]:
+    """Know the issuers that are set for as long as the block lasts; None if there are none: then nothing is loaded."""
+    if not settings.oidc_issuers:
+        yield None
+        return
+    from schema_user.issuers.verifier import opened_issuers  # noqa: PLC0415 -- few deployments need it
+
+    known = settings.oidc_issuers
+    private = settings.private_addresses_allowed
+    async with opened_issuers(known, settings.oidc_keys_ttl, allow_private=private) as issuers:
+        yield issuers
+
+
+@contextlib.asynccontextmanager
+async def delivering(wiring: Wiring) -> AsyncIterator[set[asyncio.Task[None]]]:
+    """Keep the workers that bring messages out at work for as long as the block lasts; gives their tasks."""
+    workers = (Worker(wiring, make_transports(wiring)), WebhookWorker(wiring))
+
+    def wake() -> None:
+        for worker in workers:
+            worker.wake()
+
+    for relay in (wiring.relay, wiring.schema_relay):
+        relay.wakes(wake)
+    at_work = {asyncio.create_task(worker.run()) for worker in workers}
+    try:
+        yield at_work
+    finally:
+        await asyncio.gather(*(worker.stop() for worker in workers))
+        await asyncio.gather(*at_work)
 
 
 @contextlib.asynccontextmanager
@@ -188,16 +138,13 @@ async def run_worker(settings: Settings) -> None:
     cancel_on_signals()
     with contextlib.suppress(asyncio.CancelledError):
         await _database_there(settings)
-        async with wired(settings) as rooms:
-            worker = Worker(rooms.wiring, make_transports(rooms.wiring))
-            rooms.wiring.relay.wakes(worker.wake)
-            delivery = asyncio.create_task(worker.run())
-            async with relaying(rooms.wiring.relay):
-                try:
-                    await asyncio.wait({delivery})
-                finally:
-                    await worker.stop()
-                    await delivery
+        async with (
+            wired(settings) as rooms,
+            relaying(rooms.wiring.relay),
+            relaying(rooms.wiring.schema_relay),
+            delivering(rooms.wiring) as at_work,
+        ):
+            await asyncio.wait(at_work)
 
 
 def cancel_on_signals() -> Callable[[], None]:

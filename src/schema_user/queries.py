@@ -13,10 +13,12 @@ from msgspec.structs import replace
 
 from schema_user.domain.access import (
     lacking,
+    reached_message,
     reached_organization,
     reached_schema,
     reached_token,
     reached_user,
+    reached_webhook,
     require,
     require_user,
 )
@@ -31,10 +33,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from schema_user.domain.caller import Caller, Token
+    from schema_user.domain.message import SeenMessage
     from schema_user.domain.organization import Organization
     from schema_user.domain.schema import UserSchema
     from schema_user.domain.search import Page, Query
     from schema_user.domain.user import User
+    from schema_user.domain.webhook import Webhook
     from schema_user.store.connection import Document
     from schema_user.store.search import Found
     from schema_user.wiring import Wiring
@@ -284,3 +288,51 @@ async def search_tokens(wiring: Wiring, caller: Caller, query: Query, page: Page
     """
     scope = within(_searchable(caller, Permission.TOKEN_READ))
     return await wiring.tokens.search(scope, query, page, _binding(caller, "tokens", query))
+
+
+async def get_message(wiring: Wiring, caller: Caller, message_id: str) -> SeenMessage:
+    """Give what may be told of a message; one that still waits in its user's document is not there yet.
+
+    Raises:
+        Missing: if it is not there for the caller.
+        Denied: without ``message.read`` in its organization.
+    """
+    message = reached_message(caller, await wiring.outbox.read(message_id), message_id)
+    require(caller, Permission.MESSAGE_READ, message.organization_id)
+    return message
+
+
+async def get_webhook(wiring: Wiring, caller: Caller, webhook_id: str) -> Webhook:
+    """Give a webhook, without its secrets.
+
+    Raises:
+        Missing: if it is not there for the caller.
+        Denied: without ``webhook.read`` in its organization, or for the instance's.
+    """
+    webhook = reached_webhook(caller, await wiring.webhooks.find(webhook_id), webhook_id)
+    require(caller, Permission.WEBHOOK_READ, webhook.organization_id)
+    return webhook
+
+
+async def search_webhooks(wiring: Wiring, caller: Caller, query: Query, page: Page) -> Found[Webhook]:
+    """Search the webhooks of every organization where the caller holds ``webhook.read``, and of the instance if there.
+
+    Raises:
+        Denied: if it holds that nowhere.
+    """
+    organizations = _searchable(caller, Permission.WEBHOOK_READ)
+    scope: Document = {} if organizations is None else {"organization_id": {"$in": sorted(organizations)}}
+    return await wiring.webhooks.search(scope, query, page, _binding(caller, "webhooks", query))
+
+
+async def search_messages(wiring: Wiring, caller: Caller, query: Query, page: Page) -> Found[SeenMessage]:
+    """Search the messages of every organization where the caller holds ``message.read``.
+
+    Those that still wait in their users' documents are left out: they come within a second of their birth.
+
+    Raises:
+        Denied: if it holds that nowhere.
+    """
+    organizations = _searchable(caller, Permission.MESSAGE_READ)
+    scope: Document = {} if organizations is None else {"organization_id": {"$in": sorted(organizations)}}
+    return await wiring.outbox.search(scope, query, page, _binding(caller, "messages", query))

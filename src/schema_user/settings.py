@@ -10,11 +10,15 @@ import os
 import re
 from dataclasses import dataclass, field
 from datetime import timedelta
+from email.utils import parseaddr
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from schema_user.domain.duration import parse_duration
+from schema_user.domain.issuer import Issuer, read_issuers
+from schema_user.domain.rate import RATE_RULE, Rate, parse_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PREFIX = "SCHEMA_USER_"
-SECRETS = ("MONGODB_URI", "BOOTSTRAP_TOKEN", "SECRET_KEY", "SMTP_URL")
+SECRETS = ("MONGODB_URI", "BOOTSTRAP_TOKEN", "SECRET_KEY", "SMTP_URL", "SMS_URL")
 SECRET_MIN_CHARACTERS = 32
 
 
@@ -54,15 +58,35 @@ class Settings:
     public_url: str = ""
     smtp_url: str | None = field(default=None, repr=False)
     mail_from: str = "schema-user <no-reply@localhost>"
+    mail_from_domains: tuple[str, ...] = ()
+    sms_url: str | None = field(default=None, repr=False)
+    rate_limit_token: Rate | None = None
+    rate_limit_organization: Rate | None = None
+    cors_origins: tuple[str, ...] = ()
+    request_timeout: timedelta = timedelta(seconds=30)
     body_max_bytes: int = 1024 * 1024
     body_max_depth: int = 64
     schema_max_bytes: int = 256 * 1024
     email_code_ttl: timedelta = timedelta(hours=1)
     phone_code_ttl: timedelta = timedelta(minutes=10)
+    history_ttl: timedelta | None = None
     code_length: int = 6
     code_attempts: int = 5
+    resend_after: timedelta = timedelta(seconds=30)
+    resends_per_day: int = 10
+    codes_per_address: int = 20
+    codes_per_organization: int = 10_000
+    codes_per_phone_prefix: int = 100
+    phone_countries: tuple[str, ...] = ()
     default_phone_region: str | None = None
     url_template_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    pages_per_peer: int = 120
+    pages_per_user: int = 30
+    token_failures_per_peer: int = 120
+    oidc_issuers: tuple[Issuer, ...] = ()
+    oidc_keys_ttl: timedelta = timedelta(hours=24)
+    allow_private_addresses: bool | None = None
     worker: bool = True
     log_level: str = "INFO"
 
@@ -70,6 +94,16 @@ class Settings:
     def validation_workers_here(self) -> int:
         """How many validation workers each HTTP process has: unset, the cores and one more are shared among them."""
         return self.validation_workers or max(2, (_cores() + 1) // self.processes)
+
+    @property
+    def service(self) -> str:
+        """What people know the service by: the name of the sender of mail, else the host of the public URL."""
+        return parseaddr(self.mail_from)[0] or urlsplit(self.public_url).netloc.rpartition("@")[2]
+
+    @property
+    def private_addresses_allowed(self) -> bool:
+        """Whether addresses that others chose may be private: unset, on the local database only."""
+        return self.embedded if self.allow_private_addresses is None else self.allow_private_addresses
 
     @property
     def embedded(self) -> bool:
@@ -114,6 +148,17 @@ class _Reader:
         except ValueError:
             self.problems.append(f"{PREFIX}{name} must be {rule}.")
             return default
+
+    def issuers(self, path: str) -> tuple[Issuer, ...]:
+        """Read the file of issuers, and say all that is wrong with it."""
+        key = PREFIX + "OIDC_ISSUERS"
+        try:
+            issuers, mistakes = read_issuers(Path(path).read_bytes())
+        except OSError as error:
+            self.problems.append(f"{key} cannot be read: {type(error).__name__}.")
+            return ()
+        self.problems += (f"{key}: {mistake}." for mistake in mistakes)
+        return issuers
 
 
 def _number(low: int, high: int) -> Callable[[str], int]:
@@ -161,8 +206,38 @@ def _region(text: str) -> str:
     return text.upper()
 
 
+def _regions(text: str) -> tuple[str, ...]:
+    return tuple(_region(each.strip()) for each in text.split(","))
+
+
 def _hosts(text: str) -> tuple[str, ...]:
     return tuple(host.strip().lower() for host in text.split(",") if host.strip())
+
+
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(each.strip()) for each in text.split(",") if each.strip())
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    """Read origins as browsers write them (RFC 6454, 6.2): lower case, no default port, no path; neither * nor null."""
+    return tuple(_origin(each.strip()) for each in text.split(",") if each.strip())
+
+
+def _origin(text: str) -> str:
+    parts = urlsplit(text)
+    port = f":{parts.port}" if parts.port is not None else ""
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    plain = f"{parts.scheme}://{host}{port}"
+    if parts.scheme not in _DEFAULT_PORTS or not re.fullmatch(_HOST, host or "") or text.rstrip("/").lower() != plain:
+        raise ValueError
+    return plain.removesuffix(_DEFAULT_PORTS[parts.scheme])
+
+
+def _domains(text: str) -> tuple[str, ...]:
+    found = tuple(host.encode("idna").decode("ascii") for host in _hosts(text))
+    if not all(re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)*", domain) for domain in found):
+        raise ValueError
+    return found
 
 
 def _token(text: str) -> str:
@@ -182,9 +257,12 @@ def _truth(text: str) -> bool:
     return {"true": True, "1": True, "false": False, "0": False}[_choice("true", "1", "false", "0")(text.lower())]
 
 
-_SECOND, _YEAR = timedelta(seconds=1), timedelta(days=366)
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+_HOST = r"[a-z0-9._-]+|\[[0-9a-f:.]+\]"
+_SECOND, _DAY, _YEAR = timedelta(seconds=1), timedelta(days=1), timedelta(days=366)
 _MEBIBYTE = 1024 * 1024
 _DURATION = "a duration such as 90s, 10m or 1h"
+_CAP, _CAP_RULE = _number(1, 10**9), "between 1 and 1000000000"
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -225,6 +303,14 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         ).rstrip("/"),
         smtp_url=take("SMTP_URL", None, _url("smtp", "smtps"), "an smtp:// or smtps:// URL"),
         mail_from=take("MAIL_FROM", base.mail_from, str, "an address"),
+        mail_from_domains=take("MAIL_FROM_DOMAINS", (), _domains, "domains, separated by commas"),
+        sms_url=take("SMS_URL", None, _url("https", "http", "twilio"), "an https:// or twilio:// URL"),
+        rate_limit_token=take("RATE_LIMIT_TOKEN", None, parse_rate, RATE_RULE),
+        rate_limit_organization=take("RATE_LIMIT_ORGANIZATION", None, parse_rate, RATE_RULE),
+        cors_origins=take("CORS_ORIGINS", (), _origins, "origins such as https://app.example.com, separated by commas"),
+        request_timeout=take(
+            "REQUEST_TIMEOUT", base.request_timeout, _span(_SECOND, timedelta(minutes=10)), "between 1s and 10m"
+        ),
         body_max_bytes=take(
             "BODY_MAX_BYTES", base.body_max_bytes, _number(1024, 8 * _MEBIBYTE), "between 1024 and 8388608"
         ),
@@ -234,10 +320,26 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         ),
         email_code_ttl=take("EMAIL_CODE_TTL", base.email_code_ttl, _span(_SECOND, _YEAR), _DURATION),
         phone_code_ttl=take("PHONE_CODE_TTL", base.phone_code_ttl, _span(_SECOND, _YEAR), _DURATION),
+        history_ttl=take(
+            "HISTORY_TTL", None, _span(_DAY, 100 * _YEAR), "a duration such as 90d, 1d at least"
+        ),
         code_length=take("CODE_LENGTH", base.code_length, _number(6, 20), "between 6 and 20"),
         code_attempts=take("CODE_ATTEMPTS", base.code_attempts, _number(1, 20), "between 1 and 20"),
+        resend_after=take("RESEND_AFTER", base.resend_after, _span(timedelta(0), _DAY), "between 0s and 1d"),
+        resends_per_day=take("RESENDS_PER_DAY", base.resends_per_day, _number(1, 100), "between 1 and 100"),
+        codes_per_address=take("CODES_PER_ADDRESS", base.codes_per_address, _CAP, _CAP_RULE),
+        codes_per_organization=take("CODES_PER_ORGANIZATION", base.codes_per_organization, _CAP, _CAP_RULE),
+        codes_per_phone_prefix=take("CODES_PER_PHONE_PREFIX", base.codes_per_phone_prefix, _CAP, _CAP_RULE),
+        phone_countries=take("PHONE_COUNTRIES", (), _regions, "two-letter regions such as CH, separated by commas"),
         default_phone_region=take("DEFAULT_PHONE_REGION", None, _region, "a two-letter region such as CH"),
         url_template_hosts=take("URL_TEMPLATE_HOSTS", (), _hosts, "host names, separated by commas"),
+        trusted_proxies=take("TRUSTED_PROXIES", (), _networks, "addresses or networks, separated by commas"),
+        pages_per_peer=take("PAGES_PER_PEER", base.pages_per_peer, _CAP, _CAP_RULE),
+        pages_per_user=take("PAGES_PER_USER", base.pages_per_user, _CAP, _CAP_RULE),
+        token_failures_per_peer=take("TOKEN_FAILURES_PER_PEER", base.token_failures_per_peer, _CAP, _CAP_RULE),
+        oidc_issuers=take("OIDC_ISSUERS", (), reader.issuers, "a file of issuers"),
+        oidc_keys_ttl=take("OIDC_KEYS_TTL", base.oidc_keys_ttl, _span(60 * _SECOND, 30 * _DAY), "between 1m and 30d"),
+        allow_private_addresses=take("ALLOW_PRIVATE_ADDRESSES", None, _truth, "true or false"),
         worker=take("WORKER", base.worker, _truth, "true or false"),
         log_level=take(
             "LOG_LEVEL", base.log_level, _choice("DEBUG", "INFO", "WARNING", "ERROR"), "DEBUG, INFO, WARNING or ERROR"

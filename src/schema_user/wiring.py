@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from schema_user.settings import Settings
     from schema_user.store.claims import ClaimStore
     from schema_user.store.history import HistoryStore
+    from schema_user.store.instance import InstanceStore
     from schema_user.store.organizations import OrganizationStore
     from schema_user.store.outbox import OutboxStore
     from schema_user.store.quotas import QuotaStore
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from schema_user.store.schemas import SchemaStore
     from schema_user.store.tokens import TokenStore
     from schema_user.store.users import UserStore
+    from schema_user.store.webhooks import WebhookStore
     from schema_user.validation.validators import Judged, Validators
 
 T = TypeVar("T")
@@ -121,6 +123,7 @@ class Wiring:
     settings: Settings
     keyring: Keyring
     instance_id: str
+    instance: InstanceStore
     users: UserStore
     schemas: SchemaStore
     organizations: OrganizationStore
@@ -128,6 +131,8 @@ class Wiring:
     outbox: OutboxStore
     history: HistoryStore
     relay: Relay
+    schema_relay: Relay
+    webhooks: WebhookStore
     requests: RequestStore
     claims: ClaimStore
     quotas: QuotaStore

@@ -183,6 +183,15 @@ def test_a_token_is_shown_once_and_revoked_for_good(tenant: Tenant) -> None:
         eventually(lambda: viewer.get(f"{USERS}/1").status_code == 401)
 
 
+def test_tokens_are_found_by_their_user(tenant: Tenant) -> None:
+    """Those that act as a user, and no others."""
+    user_id = tenant.user()
+    made = tenant.owner.ok("POST", TOKENS, {"name": "self", "userId": user_id})
+    for wanted, expected in ((user_id, [made["tokenId"]]), (made["tokenId"], [])):
+        found = tenant.owner.ok("POST", TOKENS + "/search", {"queries": [{"userIdQuery": {"id": wanted}}]})
+        assert [each["tokenId"] for each in found["result"]] == expected
+
+
 def test_a_token_ends_at_its_expiration(tenant: Tenant) -> None:
     """From that moment it is refused; an expiration in the past is refused at once."""
     roles = [{"role": "ORG_USER_VIEWER", "organizationId": tenant.organization_id}]

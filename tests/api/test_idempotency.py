@@ -7,13 +7,14 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from schema_user.store.connection import connected
 from schema_user.store.embedded import socket_uri
-from tests.conftest import SCHEMA, Api, Server, Tenant, reason
+from tests.conftest import SCHEMA, Api, Server, Tenant, age, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +31,8 @@ ORGANIZATIONS = "/v3alpha/organizations"
 MAIL = {"address": "a@example.com", "returnCode": {}}
 PHONE = {"number": "+41791234567", "returnCode": {}}
 PATIENCE = 20
+PAUSE = timedelta(seconds=30)
+"""How long after a code another one may be asked for."""
 
 
 @dataclass
@@ -82,8 +85,10 @@ def _user(method: str, suffix: str = "", body: Any = None, *before: str) -> Call
 
 def _contact(channel: str, word: str) -> Callable[[Tenant], Ask]:
     def made(tenant: Tenant) -> Ask:
-        path = one(tenant.user())
+        user_id = tenant.user()
+        path = one(user_id)
         code = tenant.owner.ok("PUT", f"{path}/{channel}", MAIL if channel == "email" else PHONE)["verificationCode"]
+        age(tenant.server, user_id, channel, PAUSE)
         body = {"verificationCode": code} if word == "verify" else {"returnCode": {}}
         return Ask(tenant.owner, "POST", f"{path}/{channel}/{word}", body, path)
 
@@ -329,6 +334,7 @@ class TestCodes:
             tenant.owner.ok("DELETE", path + "/email")
         elif how == "superseded":
             for _ in range(2):
+                age(tenant.server, path.rpartition("/")[2], "email", PAUSE)
                 tenant.owner.ok("POST", path + "/email/resend", {"returnCode": {}})
         elif how == "locked":
             tenant.owner.ok("POST", path + "/lock")
@@ -343,6 +349,7 @@ class TestCodes:
         keys = [new_key(), new_key()]
         first = created.send(keys[0])
         path = one(first.json()["userId"])
+        age(tenant.server, first.json()["userId"], "email", PAUSE)
         resent = Ask(tenant.owner, "POST", path + "/email/resend", {"returnCode": {}})
         second = resent.send(keys[1])
         code = second.json()["verificationCode"]

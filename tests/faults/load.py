@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import psutil
 
-from schema_user.app import wired
+from schema_user.rooms import wired
 from schema_user.settings import Settings
 from schema_user.store.embedded import connect_or_start
 

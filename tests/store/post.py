@@ -20,7 +20,9 @@ from schema_user.domain.user import User
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from schema_user.app import Rooms
+    from schema_user.delivery.transports import Transport
+    from schema_user.domain.wording import Voice
+    from schema_user.rooms import Rooms
     from schema_user.store.connection import Document
     from schema_user.wiring import Wiring
 
@@ -38,14 +40,19 @@ class Post:
     answer: Callable[[Message], Any] = lambda _: None
     sent: list[Message] = field(default_factory=list)
     tried: int = 0
+    closed: int = 0
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: Message, _voice: Voice) -> None:
         """Take a message."""
         self.tried += 1
         answered = self.answer(message)
         if asyncio.iscoroutine(answered):
             await answered
         self.sent.append(message)
+
+    async def close(self) -> None:
+        """Count that it was closed."""
+        self.closed += 1
 
 
 def code_message(wiring: Wiring, user: User, channel: Channel = Channel.EMAIL, digest: bytes = b"digest") -> Message:
@@ -77,7 +84,7 @@ async def person(wiring: Wiring, email: str = EMAIL, **changes: Any) -> User:
 
 
 @contextlib.asynccontextmanager
-async def working(wiring: Wiring, post: Post, rhythm: Rhythm = QUICK) -> AsyncIterator[Worker]:
+async def working(wiring: Wiring, post: Transport, rhythm: Rhythm = QUICK) -> AsyncIterator[Worker]:
     """Let a worker run that sends email only, and a relay that wakes it."""
     worker = Worker(wiring, {Channel.EMAIL: post}, rhythm)
     wiring.relay.wakes(worker.wake)

@@ -8,7 +8,7 @@ import functools
 import inspect
 import itertools
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from schema_user.app import wired
 from schema_user.commands import contacts, organizations, schemas, users
 from schema_user.commands.change import Decision, Target
 from schema_user.commands.contacts import AddressWish, ResendCode, VerifyContact
@@ -31,6 +30,7 @@ from schema_user.domain.repetition import Answered, Once, once
 from schema_user.domain.schema import SchemaState
 from schema_user.domain.user import Transition
 from schema_user.errors import Aborted, Conflict, Denied, Missing, StaleSequence, Unavailable, Unmet
+from schema_user.rooms import wired
 from schema_user.store.connection import Collection, Database
 from schema_user.store.relay import Relay, _items
 from schema_user.store.requests import REQUESTS, RequestStore
@@ -39,7 +39,7 @@ from tests.conftest import fresh_uri, prepared, settings_for
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    from schema_user.app import Rooms
+    from schema_user.rooms import Rooms
     from schema_user.store.connection import Document
     from schema_user.wiring import Wiring
 
@@ -55,7 +55,8 @@ class Crash(BaseException):
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def rooms(mongod_uri: str) -> AsyncIterator[Rooms]:
     """Give everything wired up; each test makes what it needs."""
-    async with prepared(settings_for(fresh_uri(mongod_uri))) as made:
+    settings = settings_for(fresh_uri(mongod_uri), resend_after=timedelta(0), resends_per_day=100)
+    async with prepared(settings) as made:
         yield made
 
 

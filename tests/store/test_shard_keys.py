@@ -6,6 +6,7 @@ import functools
 import math
 import re
 from dataclasses import dataclass, replace
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -17,15 +18,18 @@ from pymongo.monitoring import CommandListener
 
 from schema_user.commands.change import Target
 from schema_user.commands.contacts import AddressWish
+from schema_user.commands.messages import drop_message, retry_message
 from schema_user.commands.tokens import OPERATOR
 from schema_user.commands.users import CreateUser, UpdateUser, create_user, delete_user, update_user
 from schema_user.delivery.undelivered import Undelivered
+from schema_user.delivery.worker import Worker
 from schema_user.domain.contact import Channel, SendCode
 from schema_user.domain.repetition import once
 from schema_user.domain.schema import SchemaState, UserSchema
 from schema_user.domain.user import advanced
 from schema_user.errors import Conflict
-from schema_user.queries import get_user
+from schema_user.history_reading import get_past_user, list_history
+from schema_user.queries import get_message, get_user
 from schema_user.store import connection
 from schema_user.store.users import MAX_PENDING
 from tests.conftest import fresh_uri, prepared, settings_for
@@ -37,15 +41,16 @@ if TYPE_CHECKING:
 
     from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
 
-    from schema_user.app import Rooms
     from schema_user.domain.message import Message
     from schema_user.domain.repetition import Once
+    from schema_user.rooms import Rooms
     from schema_user.wiring import Wiring
 
 PAGE: Final = "docs/scaling.md"
 CLAIM: Final = ("outbox", "find", "channel, next_at, state")
 SWEEP: Final = ("users", "find", "pending_since")
-BACKGROUND: Final = {"OutboxStore.claim()": CLAIM, "Relay.sweep()": SWEEP}
+LOOK: Final = ("outbox", "find", "look_at, state")
+BACKGROUND: Final = {"OutboxStore.claim()": CLAIM, "OutboxStore.unwatched()": LOOK, "Relay.sweep()": SWEEP}
 EMAIL: Final = "minnie@example.com"
 
 Scattered = tuple[str, str, str]
@@ -221,7 +226,7 @@ class TestChecker:
 
 class TestRequests:
     async def test_what_a_request_sends_carries_the_key(self, overheard: Overheard) -> None:
-        """Create, get, update data, contact, username and nothing, refuse a name that is taken, delete."""
+        """Create, get, update data, contact, username and nothing, refuse a name, tell the past, delete."""
         wiring = overheard.wiring
         user_id = await overheard.create()
         await get_user(wiring, OPERATOR, user_id)
@@ -233,6 +238,8 @@ class TestRequests:
             await overheard.create(username="minerva")
         with pytest.raises(Conflict):
             await overheard.create(user_id=user_id, username="other")
+        await get_past_user(wiring, OPERATOR, user_id, 1)
+        await list_history(wiring, OPERATOR, user_id, 10, None)
         await delete_user(wiring, Target(OPERATOR, user_id))
         assert overheard.listener.scattered == []
         assert overheard.listener.touched >= {
@@ -243,6 +250,7 @@ class TestRequests:
             ("claims", "insert"),
             ("claims", "delete"),
             ("history", "insert"),
+            ("history", "find"),
             ("outbox", "insert"),
             ("outbox", "update"),
         }
@@ -285,6 +293,19 @@ class TestRequests:
             ("requests", "update"),
         }
 
+    async def test_what_an_operator_does_with_a_message_carries_the_key(self, overheard: Overheard) -> None:
+        """Looking at it, trying it again, dropping it."""
+        wiring = overheard.wiring
+        user = await wiring.users.find(await overheard.create())
+        assert user is not None
+        await wiring.relay.flush()
+        [record] = await overheard.rooms.database.collection("outbox").find({"user_id": user.user_id})
+        overheard.listener.forget()
+        for command in (get_message, retry_message, drop_message):
+            assert (await command(wiring, OPERATOR, record["_id"])).user_id == user.user_id
+        assert overheard.listener.scattered == []
+        assert overheard.listener.touched >= {("outbox", "find"), ("outbox", "update")}
+
 
 class TestBackground:
     async def test_relaying_carries_the_key(self, overheard: Overheard) -> None:
@@ -300,7 +321,7 @@ class TestBackground:
         assert overheard.listener.scattered == [SWEEP]
 
     async def test_delivery_carries_the_key(self, overheard: Overheard) -> None:
-        """Noting a failure, noting a success, and everything else but finding the next message that is due."""
+        """Noting a failure, a success and a death, and everything else but finding what is due for a try or a look."""
 
         def moody(_: Message) -> None:
             if post.tried == 1:
@@ -311,7 +332,19 @@ class TestBackground:
             await overheard.create()
             await eventually(lambda: post.sent)
         assert post.tried == 2
-        assert set(overheard.listener.scattered) == {CLAIM, SWEEP}
+        assert set(overheard.listener.scattered) <= {CLAIM, SWEEP, LOOK}
+        assert CLAIM in overheard.listener.scattered
+
+    async def test_burying_carries_the_key(self, overheard: Overheard) -> None:
+        """Only to find what is due for a look, every shard is asked."""
+        wiring = overheard.wiring
+        await overheard.create()
+        await wiring.relay.flush()
+        overheard.listener.forget()
+        for ahead in (wiring.now() + timedelta(minutes=6), wiring.now() + timedelta(hours=2)):
+            await Worker(replace(wiring, now=functools.partial(ahead.astimezone, UTC)), {})._bury()
+        assert overheard.listener.scattered == [LOOK, LOOK]
+        assert ("outbox", "update") in overheard.listener.touched
 
 
 class TestPage:

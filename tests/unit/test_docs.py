@@ -21,7 +21,7 @@ from schema_user.commands.bootstrap import SHIPPED
 from schema_user.delivery.worker import Rhythm
 from schema_user.domain.code import ALPHABET
 from schema_user.domain.permission import INSTANCE_ROLES, ORGANIZATION_ROLES, PERMISSIONS, Role
-from schema_user.http_process import DRAIN_SECONDS
+from schema_user.process import DRAIN_SECONDS
 from schema_user.settings import PREFIX, SECRETS, Settings, read_settings
 from schema_user.store.claims import ORPHAN_AGE
 from schema_user.store.embedded import RESTART_WINDOW, RESTARTS
@@ -30,7 +30,7 @@ from schema_user.store.schemas import HEAD_TTL
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from schema_user.app import Rooms
+    from schema_user.rooms import Rooms
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src/schema_user"
@@ -41,6 +41,7 @@ PAGES = (
     "docs/operations.md",
     "docs/performance.md",
     "docs/scaling.md",
+    "docs/security.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
 )
@@ -105,6 +106,11 @@ def named_functions(page: str) -> Iterator[tuple[str, str]]:
                 yield file, code.removesuffix("()")
 
 
+def headings(page: str) -> set[str]:
+    """The anchors of a page's headings."""
+    return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in re.findall(r"(?m)^#+ (.+)$", page)}
+
+
 class TestNames:
     @pytest.mark.parametrize("page", PAGES)
     def test_files_that_a_page_names_exist(self, page: str) -> None:
@@ -114,15 +120,13 @@ class TestNames:
 
     @pytest.mark.parametrize("page", PAGES)
     def test_links_lead_somewhere(self, page: str) -> None:
-        """A link inside the project leads to a file that is there, or to a heading of the page."""
-        headings = {
-            re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in re.findall(r"(?m)^#+ (.+)$", text(page))
-        }
+        """A link inside the project leads to a file that is there, and to a heading that it has."""
         for target in re.findall(r"\]\(([^)\s]+)\)", text(page)):
-            if target.startswith("#"):
-                assert target[1:] in headings
-            elif "://" not in target:
-                assert ((ROOT / page).parent / target).exists(), target
+            if "://" not in target:
+                file, _, heading = target.partition("#")
+                path = (ROOT / page).parent / file if file else ROOT / page
+                assert path.exists(), target
+                assert not heading or heading in headings(path.read_text(encoding="utf-8")), target
 
     def test_functions_that_the_architecture_names_are_in_the_files_it_names(self) -> None:
         """A function in backticks is defined in the file that stands before it in the same paragraph."""
@@ -175,6 +179,8 @@ def route_rows() -> set[tuple[str, str, str]]:
                 permission = "none"
             elif raw in door._LOOPBACK_ONLY:
                 permission = "this machine"
+            elif raw == "/ui/messages/preview":
+                permission = "message.read; on the local database also this machine"
             else:
                 assert raw in door._LOOPBACK_OR_TOKEN
                 permission = "this machine, or org.read of the instance"

@@ -5,15 +5,26 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from schema_user.api.details import DetailsView
-from schema_user.api.glossary import FIELDS, ID_PATTERN, SCHEMA_ID, TOKEN_ID, USER_ID, field_of
+from schema_user.api.glossary import (
+    FIELDS,
+    ID_PATTERN,
+    MESSAGE_ID,
+    MESSAGE_ID_PATTERN,
+    SCHEMA_ID,
+    TOKEN_ID,
+    USER_ID,
+    field_of,
+)
 from schema_user.api.openapi_components import HEADERS, PARAMETERS, SCHEMAS, Json, ref, schemas
+from schema_user.api.openapi_plain import PLAIN, Plain
 from schema_user.api.operation import JSON, Operation
 from schema_user.api.refusals import refusal_name, responses
+from schema_user.domain.search import DEFAULT_LIMIT, MAX_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,16 +51,20 @@ within 24 hours, however often it is sent: its first success is answered again, 
 _TAGS: Final = {
     "Users": "Users of an organization: their data, as a user schema describes it, and their state.",
     "Contact": "The email address and the phone number of a user, and their verification by a code.",
+    "People (v2)": "Users of the built-in schema `human`, by the operations of v2: a profile, field by field.",
+    "People (management v1)": "The same people, by two operations of the management API of v1.",
     "User schemas": "JSON Schemas by name and revision; every user has one, and its data follows it.",
     "Organizations": "Tenants: they own users and, if they want, user schemas of their own.",
     "Tokens": "Bearer tokens, and the roles that they hold.",
+    "Messages": "Messages on their way to people and webhooks: what became of them, another try, or none.",
+    "Webhooks": "URLs that are told what happens to users and schemas.",
     "Service": "Whether the service lives, whether it can work, and how it fares.",
     "Reference": "This reference, for people and for programs.",
     "Pages": "Pages for people.",
 }
 
 _METHODS: Final = ("GET", "PUT", "POST", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE")
-_ALWAYS: Final = (400, 401, 403, 404, 405, 406, 500, 503)
+_ALWAYS: Final = (400, 401, 403, 404, 405, 406, 429, 500, 503)
 _WITH_BODY: Final = (413, 415)
 _CREATED: Final = 201
 _PARAMETER: Final = re.compile(r"\{(\w+):\w+\}")
@@ -58,47 +73,14 @@ _EXAMPLE_IDS: Final = {
     "schemaId": SCHEMA_ID,
     "organizationId": "mouse-co",
     "tokenId": TOKEN_ID,
+    "messageId": MESSAGE_ID,
 }
 _QUERY: Final[dict[str, Json]] = {
     "validateOnly": {"type": "boolean", "default": False},
     "revision": {"type": "integer", "minimum": 1, "maximum": 10**18 - 1},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
 }
 _CODES_ASKED_FOR: Final = frozenset({"emailCode", "verificationCode"})
-
-
-class _Plain(NamedTuple):
-    """What a route without an Operation answers; ``answers`` are refusals that do not follow from anything else."""
-
-    tag: str
-    summary: str
-    media_type: str
-    example: Any = None
-    answers: tuple[int, ...] = ()
-    security: tuple[dict[str, list[str]], ...] = ()
-    not_ready: Any = None
-
-
-_PLAIN: Final[dict[str, _Plain]] = {
-    "/health/live": _Plain("Service", "Liveness", JSON, {"status": "live"}),
-    "/health/ready": _Plain(
-        "Service",
-        "Readiness",
-        JSON,
-        {"status": "ready"},
-        not_ready={"status": "unavailable", "reason": "DATABASE_UNAVAILABLE"},
-    ),
-    "/metrics": _Plain(
-        "Service",
-        "Metrics",
-        "text/plain",
-        'schema_user_requests_total{operation="update_user",status="200"} 1024.0\n',
-        (401, 403, 503),
-        ({"bearerAuth": []}, {}),
-    ),
-    "/openapi.json": _Plain("Reference", "OpenAPI document", JSON, {"openapi": "3.1.0"}),
-    "/docs": _Plain("Reference", "Reference page", "text/html"),
-    "/ui/mailbox": _Plain("Pages", "Local mailbox", "text/html", None, (401, 404, 503), ({}, {"bearerAuth": []})),
-}
 
 
 def build(routes: Iterable[HTTPRouteHandler], version: str, server_url: str) -> Json:
@@ -189,18 +171,20 @@ def _camel(name: str) -> str:
 
 def _path_parameter(name: str) -> Json:
     text, _ = FIELDS.get(name, ("", None))
+    longest, pattern = (225, MESSAGE_ID_PATTERN) if name == "messageId" else (200, ID_PATTERN)
     return {
         "name": name,
         "in": "path",
         "required": True,
         "description": text,
-        "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": ID_PATTERN},
+        "schema": {"type": "string", "minLength": 1, "maxLength": longest, "pattern": pattern},
         "example": _EXAMPLE_IDS.get(name, USER_ID),
     }
 
 
 def _plain(path: str, method: str, head: Json) -> Json:
-    about = _PLAIN.get(path, _Plain("Pages", head["operationId"].replace("_", " ").capitalize(), "text/html"))
+    otherwise = Plain("Pages", head["operationId"].replace("_", " ").capitalize(), "text/html")
+    about = PLAIN.get(f"{method} {path}") or PLAIN.get(path, otherwise)
     content = {about.media_type: {"schema": {"type": "object" if about.media_type == JSON else "string"}}}
     if about.example is not None:
         content[about.media_type]["example"] = about.example
@@ -210,6 +194,8 @@ def _plain(path: str, method: str, head: Json) -> Json:
         head["parameters"].append(ref("parameters", "IfNoneMatch"))
     for http in (*about.answers, 405, 500):
         answers[str(http)] = ref("responses", refusal_name(http))
+    for http, text in about.pages.items():
+        answers[str(http)] = {"description": text, "headers": _headers(), "content": content}
     if about.not_ready is not None:
         answers["503"] = {
             "description": "The database has no primary that answers.",
@@ -221,11 +207,15 @@ def _plain(path: str, method: str, head: Json) -> Json:
         "summary": about.summary,
         "tags": [about.tag],
         "security": list(about.security),
-        "parameters": [*head["parameters"], ref("parameters", "RequestId")],
+        "parameters": [
+            *head["parameters"],
+            *({"name": name, "in": "query", **described} for name, described in about.query.items()),
+            ref("parameters", "RequestId"),
+        ],
         "responses": dict(sorted(answers.items())),
     }
     if method == "POST":
-        form = {"application/x-www-form-urlencoded": {"schema": {"type": "object"}}}
+        form = {"application/x-www-form-urlencoded": {"schema": about.form}}
         described["requestBody"] = {"required": True, "content": form}
     return described
 

@@ -24,6 +24,8 @@ from schema_user.api.glossary import (
 from schema_user.api.operation import ORGANIZATION_HEADER
 from schema_user.api.reasons import REASONS
 from schema_user.api.status import DOMAIN
+from schema_user.api.v2.bodies import HumanEmailBody, HumanPhoneBody, SetEmailBody, SetPhoneBody
+from schema_user.api.v2.search import HumanQueryBody
 from schema_user.api.v3alpha.contact_bodies import EmailBody, PhoneBody, ResendBody
 from schema_user.api.v3alpha.schemas import CheckBody
 from schema_user.api.v3alpha.search_bodies import AnyQueryBody
@@ -38,10 +40,14 @@ Json = dict[str, Any]
 SCHEMAS: Final = "#/components/schemas/"
 _GOOGLE: Final = "type.googleapis.com/google.rpc."
 _NULL: Final = {"type": "null"}
-_QUERIES: Final = frozenset(each.__name__ for each in typing.get_args(AnyQueryBody))
+_QUERIES: Final = frozenset(each.__name__ for each in (*typing.get_args(AnyQueryBody), HumanQueryBody))
 _ALTERNATIVES: Final = {
     EmailBody.__name__: ("sendCode", "returnCode", "isVerified"),
     PhoneBody.__name__: ("sendCode", "returnCode", "isVerified"),
+    **dict.fromkeys(
+        (each.__name__ for each in (HumanEmailBody, HumanPhoneBody, SetEmailBody, SetPhoneBody)),
+        ("sendCode", "returnCode", "isVerified"),
+    ),
     ResendBody.__name__: ("sendCode", "returnCode"),
 }
 
@@ -242,6 +248,16 @@ HEADERS: Final[Json] = {
         "description": "After how many seconds the same request may succeed.",
         "schema": {"type": "integer", "minimum": 0},
         "example": 2,
+    },
+    "RateLimit": {
+        "description": "What is left of each limit, and for how many seconds; on every answer to a token with limits.",
+        "schema": {"type": "string"},
+        "example": '"token";r=0;t=42',
+    },
+    "RateLimitPolicy": {
+        "description": "The limits, each as requests and seconds; on every answer to a token with limits.",
+        "schema": {"type": "string"},
+        "example": '"token";q=600;w=60',
     },
     "AcceptPatch": {
         "description": "The media types of a patch; only where one is taken.",

@@ -13,6 +13,7 @@ from schema_user.api.status import CODES, INTERNAL
 
 _BY_FAULT: Final[dict[type[errors.Fault], dict[str, str]]] = {
     errors.Malformed: {
+        "BODY_TIMEOUT": "The body did not arrive in time; the connection is closed.",
         "BODY_TRUNCATED": "The connection ended before the body did.",
         "CODE_INVALID": "The verification code is wrong; `attemptsLeft` in the metadata says how many tries remain.",
         "FIELD_INVALID": "The body is not JSON, or a field of it is unknown, missing, of another type or over a limit.",
@@ -22,6 +23,7 @@ _BY_FAULT: Final[dict[type[errors.Fault], dict[str, str]]] = {
         "QUERY_INVALID": "A query parameter is unknown, given twice or not of the form that it must have.",
         "REQUEST_INVALID": "The request is malformed below the level of fields: its path, query or transfer.",
         "SCHEMA_INVALID": "The document is not a JSON Schema that the service can take.",
+        "WEBHOOK_URL_INVALID": "A webhook's URL is no https URL, or leads to an address that is not public.",
         "URL_TEMPLATE_INVALID": "A `urlTemplate` is no https URL, has a wrong placeholder or leads to a wrong host.",
     },
     errors.Unmet: {
@@ -31,19 +33,26 @@ _BY_FAULT: Final[dict[type[errors.Fault], dict[str, str]]] = {
         "COMPATIBILITY_UNSUPPORTED": "A `compatibility` other than `allow` was asked for; only that is offered.",
         "CONTACT_MISSING": "The user has no address on this channel.",
         "DATA_INVALID": "The data does not match its schema's current revision; every violation is listed.",
+        "HUMAN_SCHEMA_MISSING": "The built-in user schema `human` was deleted, and the operation needs it.",
+        "MESSAGE_DONE": "The message was sent or dropped already; it is neither sent again nor dropped.",
+        "HISTORY_EXPIRED": "The user cannot be given as it was then: an entry that it takes is not kept any more.",
         "ORGANIZATION_INACTIVE": "The organization is not active: it can be read, but nothing in it can be written.",
         "ORGANIZATION_IN_USE": "The organization cannot be deleted while it has users or user schemas.",
         "ORGANIZATION_STATE": "The organization is in the state already into which it should be moved.",
         "PATCH_TEST_FAILED": "A `test` of a JSON Patch found something else than it expected; nothing was changed.",
+        "PHONE_COUNTRY_NOT_ALLOWED": "No codes are sent to numbers of the country; `returnCode` and `isVerified` work.",
         "SCHEMA_INACTIVE": "The user schema by which data would be validated is not active.",
         "SCHEMA_IN_USE": "The user schema cannot be deleted while users have it; `users` in the metadata counts them.",
         "SCHEMA_STATE": "The user schema is in the state already into which it should be moved.",
         "SCHEMA_UNKNOWN": "The user schema that a body names is not known in the user's organization.",
         "SCHEMA_UNSUPPORTED": "The validator that is set does not take the user schema, which another one took before.",
         "TOKEN_KNOWN": "A token with this secret is stored already.",
+        "USER_NOT_HUMAN": "The user has another schema than the built-in `human`: `schemaType` in the metadata.",
+        "USER_UNCHANGED": "The user is already as it was asked for, and the operation refuses that.",
         "USER_NOT_ACTIVE": "No code is made for a user who is inactive or locked.",
         "USER_STATE": "The user is not in the state from which it should be moved.",
         "USER_UNKNOWN": "The user for whom a token should act is not known.",
+        "WEBHOOK_LIMIT": "The organization, or the instance, has as many webhooks as it may; `limit` says how many.",
         "VALIDATION_BUDGET": "Validating the data took more time or memory than is allowed; nothing was changed.",
     },
     errors.Unauthenticated: {
@@ -54,12 +63,15 @@ _BY_FAULT: Final[dict[type[errors.Fault], dict[str, str]]] = {
         "PERMISSION_MISSING": "The caller lacks the permission that `permission` in the metadata names.",
     },
     errors.Missing: {
+        "MESSAGE_NOT_FOUND": "The message is not there, or the caller's roles do not reach its organization.",
         "ORGANIZATION_NOT_FOUND": "The organization is not there, or the caller's roles do not reach it.",
         "PATH_UNKNOWN": "The service has nothing at this path.",
         "REVISION_NOT_FOUND": "The user schema has no such revision.",
         "SCHEMA_NOT_FOUND": "The user schema is not there, or the caller's roles do not reach it.",
         "TOKEN_NOT_FOUND": "The token is not there, or it reaches beyond the caller's own roles.",
+        "USER_NOT_CREATED": "At the time that was asked for, the user was not there yet.",
         "USER_NOT_FOUND": "The user is not there, was deleted, or the caller's roles do not reach it.",
+        "WEBHOOK_NOT_FOUND": "The webhook is not there, or the caller's roles do not reach its organization.",
     },
     errors.Conflict: {
         "IDEMPOTENCY_KEY_REUSED": "Another request was sent under this `Idempotency-Key` within the last 24 hours.",
@@ -69,6 +81,7 @@ _BY_FAULT: Final[dict[type[errors.Fault], dict[str, str]]] = {
         "USER_ID_TAKEN": "The user id was used before; ids are not used again.",
     },
     errors.Aborted: {
+        "MESSAGE_LEASED": "A worker sends the message just now; look again when it is sent or failed.",
         "RACE_LOST": "Others changed the resource again and again at the same time; the same request may succeed now.",
         "REQUEST_UNDECIDED": "What became of an earlier request under this `Idempotency-Key` is not known yet.",
     },
@@ -77,6 +90,10 @@ _BY_FAULT: Final[dict[type[errors.Fault], dict[str, str]]] = {
     },
     errors.Exhausted: {
         "CODE_ATTEMPTS_EXHAUSTED": "Too many wrong codes: those that were issued are dead until another is asked for.",
+        "CODE_MESSAGE_LIMIT": "Too many codes were sent in a day: `cap` in the metadata says by which limit.",
+        "RATE_LIMITED": "Too many requests of the token, or of its organization: `policy` in the metadata says which.",
+        "RESEND_LIMIT": "Another code was asked for too often in 24 hours, for this user and channel.",
+        "RESEND_TOO_SOON": "The last code for the address was made only just now.",
     },
     errors.Unsupported: {
         "METHOD_UNSUPPORTED": "The path is known, but not with this method; `Allow` names those that are.",
@@ -93,6 +110,7 @@ _BY_FAULT: Final[dict[type[errors.Fault], dict[str, str]]] = {
     },
     errors.Unavailable: {
         "DATABASE_UNAVAILABLE": "The database has no primary, or does not answer in time.",
+        "ISSUER_UNAVAILABLE": "The token names an issuer whose keys could not be fetched yet, or not for too long.",
         "QUEUE_FULL": "Too many requests wait for the database, or for a validation worker.",
     },
 }

@@ -126,8 +126,16 @@ _REFUSALS: Final[dict[int, _Refusal]] = {
     429: _Refusal(
         "TooManyRequests",
         "Attempts or a rate are used up.",
-        {"Retry-After": "RetryAfter"},
-        (Exhausted("CODE_ATTEMPTS_EXHAUSTED", "too many wrong codes; ask for another one", retry_after=30),),
+        {"Retry-After": "RetryAfter", "RateLimit": "RateLimit", "RateLimit-Policy": "RateLimitPolicy"},
+        (
+            Exhausted("CODE_ATTEMPTS_EXHAUSTED", "too many wrong codes; ask for another one", retry_after=30),
+            Exhausted(
+                "RATE_LIMITED",
+                "no more than 600/60s requests are taken of one token",
+                metadata={"policy": "token", "limit": "600/60s"},
+                retry_after=42,
+            ),
+        ),
     ),
     500: _Refusal("Internal", "Something unexpected happened; the request id leads to it in the log.", {}, ()),
     503: _Refusal(

@@ -10,11 +10,13 @@ from litestar.enums import HttpMethod, MediaType
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.handlers import HTTPRouteHandler
 
-from schema_user.api import docs, health, ui
+from schema_user.api import docs, health, management_v1, oauth, ui
 from schema_user.api.door import log_unexpected
 from schema_user.api.operation import too_large
+from schema_user.api.pages import preview, verification
 from schema_user.api.reply import fault_reply, internal_reply
-from schema_user.api.v3alpha import organizations, schemas, tokens, users
+from schema_user.api.v2 import users as people
+from schema_user.api.v3alpha import history, messages, organizations, schemas, tokens, users, webhooks
 from schema_user.errors import Fault, Malformed, Missing, Unsupported
 
 if TYPE_CHECKING:
@@ -25,12 +27,20 @@ if TYPE_CHECKING:
 
 ROUTES: list[HTTPRouteHandler] = [
     *users.ROUTES,
+    *people.ROUTES,
+    *management_v1.ROUTES,
+    *history.ROUTES,
     *schemas.ROUTES,
     *organizations.ROUTES,
     *tokens.ROUTES,
+    *messages.ROUTES,
+    *webhooks.ROUTES,
+    *oauth.ROUTES,
     *health.ROUTES,
     *docs.ROUTES,
     *ui.ROUTES,
+    *verification.ROUTES,
+    *preview.ROUTES,
 ]
 
 
@@ -83,8 +93,8 @@ def _options() -> list[HTTPRouteHandler]:
 def make_router(state: State, lifespan: Callable[[Litestar], contextlib.AbstractAsyncContextManager[None]]) -> Litestar:
     """Make the application.
 
-    ``state`` holds ``metrics`` and ``openapi``; ``lifespan`` adds ``wiring``, ``gatekeeper`` and ``database`` to it
-    while the application runs.
+    ``state`` holds ``metrics`` and ``openapi``; ``lifespan`` adds ``wiring``, ``gatekeeper``, ``previews`` and
+    ``database`` to it while the application runs.
     """
     return Litestar(
         route_handlers=[*_options(), *ROUTES],

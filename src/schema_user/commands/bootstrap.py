@@ -14,7 +14,10 @@ from schema_user.commands.tokens import OPERATOR, CreateToken, new_secret, store
 from schema_user.domain.caller import DEFAULT_ORGANIZATION, Grant
 from schema_user.domain.organization import Organization
 from schema_user.domain.permission import Role
+from schema_user.domain.schema import HUMAN_SCHEMA
+from schema_user.domain.search import Text, TextMethod
 from schema_user.errors import Conflict, Unmet
+from schema_user.store.history import EXPIRES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,8 +40,10 @@ def shipped_schemas() -> Iterator[tuple[str, Any]]:
 async def prepare(wiring: Wiring, instance: InstanceStore) -> str | None:
     """Make what is missing; safe to repeat, and for several servers at once. Gives the first token if it made one."""
     stores = (wiring.users, wiring.schemas, wiring.tokens, wiring.outbox, wiring.history, wiring.requests)
-    for store in (*stores, wiring.quotas):
+    for store in (*stores, wiring.quotas, wiring.webhooks):
         await store.prepare()
+    if wiring.settings.history_ttl is not None:
+        await instance.first(EXPIRES)
     await _first_organization(wiring, instance)
     await _first_schemas(wiring, instance)
     return await _first_token(wiring, instance)
@@ -62,6 +67,17 @@ async def _first_schemas(wiring: Wiring, instance: InstanceStore) -> None:
         with contextlib.suppress(Conflict):
             await create_schema(wiring, OPERATOR, CreateSchema(name, document, None))
         await instance.first(mark)
+    await _note_human_schema(wiring, instance)
+
+
+async def _note_human_schema(wiring: Wiring, instance: InstanceStore) -> None:
+    """Note which schema is the built-in one of people: it stays that under whatever name."""
+    if await instance.fact(HUMAN_SCHEMA) is not None:
+        return
+    for schema_id in await wiring.schemas.ids_of(Text("type", "human", TextMethod.EQUALS)):
+        schema = await wiring.schemas.find(schema_id)
+        if schema is not None and schema.organization_id is None:
+            await instance.once(HUMAN_SCHEMA, schema_id)
 
 
 async def _first_token(wiring: Wiring, instance: InstanceStore) -> str | None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from schema_user.commands.change import expect_sequence
 from schema_user.commands.repetition import before_writing, begin_making, keep, numbered
+from schema_user.commands.webhooks import delete_webhooks_of
+from schema_user.commands.wording import wording_violations
 from schema_user.domain.access import reached_organization, require
+from schema_user.domain.contact import is_country
 from schema_user.domain.identifier import CLIENT_ID_RULE, is_client_id
 from schema_user.domain.organization import Organization, OrganizationSettings
 from schema_user.domain.permission import Permission
@@ -17,15 +21,28 @@ from schema_user.errors import Aborted, Conflict, Malformed, Unmet, Violation
 from schema_user.store.organizations import KNOWN_TTL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from schema_user.domain.caller import Caller
+    from schema_user.domain.rate import OwnRates
     from schema_user.domain.repetition import Known, Once
     from schema_user.wiring import Wiring
 
 _TRIES: Final = 10
 _CACHES_EMPTY: Final = KNOWN_TTL + 1
 """Seconds after which no process uses what it knew of an organization before."""
+
+_AT_MOST: Final = {
+    "email_code_ttl": "emailCodeTtl",
+    "phone_code_ttl": "phoneCodeTtl",
+    "code_attempts": "codeAttempts",
+    "resends_per_day": "resendsPerDay",
+    "codes_per_address": "codesPerAddress",
+    "codes_per_organization": "codesPerOrganization",
+    "codes_per_phone_prefix": "codesPerPhonePrefix",
+}
+_AT_LEAST: Final = {"code_length": "codeLength", "resend_after": "resendAfter"}
+"""Settings of an organization that are bounded by the instance's, and their names on the wire."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +187,7 @@ async def update_organization(
     """Change an organization's name or settings.
 
     Raises:
-        Malformed: for a code's lifetime beyond the instance's.
+        Malformed: for a limit beyond the instance's, or words that messages must not have.
         Unmet: if the organization is not active.
     """
     _check_settings(wiring, command.settings)
@@ -188,20 +205,53 @@ async def update_organization(
 
 
 def _check_settings(wiring: Wiring, settings: OrganizationSettings | None) -> None:
-    """An organization may make codes live shorter than the instance says, never longer, nor lead to other hosts."""
+    """An organization may limit codes more than the instance does, never less."""
     if settings is None:
         return
     found = []
-    limits = (
-        ("emailCodeTtl", settings.email_code_ttl, wiring.settings.email_code_ttl),
-        ("phoneCodeTtl", settings.phone_code_ttl, wiring.settings.phone_code_ttl),
-    )
-    for name, wanted, limit in limits:
+    for name, wire in _AT_MOST.items():
+        wanted, limit = getattr(settings, name), getattr(wiring.settings, name)
         if wanted is not None and wanted > limit:
-            seconds = int(limit.total_seconds())
-            found.append(Violation(f"settings/{name}", f"must be at most the instance's {seconds}s", "maximum"))
+            found.append(Violation(f"settings/{wire}", f"must be at most the instance's {_shown(limit)}", "maximum"))
+    for name, wire in _AT_LEAST.items():
+        wanted, limit = getattr(settings, name), getattr(wiring.settings, name)
+        if wanted is not None and wanted < limit:
+            found.append(Violation(f"settings/{wire}", f"must be at least the instance's {_shown(limit)}", "minimum"))
+    found += _beyond_rates(wiring, settings.rate_limits)
+    found += _beyond_countries(settings.phone_countries or (), wiring.settings.phone_countries)
+    found += wording_violations(settings, wiring.settings.mail_from_domains)
     if found:
         raise Malformed("FIELD_INVALID", f"{found[0].field} {found[0].description}", found)
+
+
+def _shown(limit: int | timedelta) -> str:
+    return f"{int(limit.total_seconds())}s" if isinstance(limit, timedelta) else str(limit)
+
+
+def _beyond_rates(wiring: Wiring, chosen: OwnRates | None) -> list[Violation]:
+    """Compare rates by requests a second: what is let through at once is bounded by both (``domain/rate.py``)."""
+    if chosen is None:
+        return []
+    pairs = {
+        "perToken": (chosen.per_token, wiring.settings.rate_limit_token),
+        "perOrganization": (chosen.per_organization, wiring.settings.rate_limit_organization),
+    }
+    return [
+        Violation(f"settings/rateLimits/{wire}", f"must be at most the instance's {limit}", "maximum")
+        for wire, (wanted, limit) in pairs.items()
+        if wanted is not None and limit is not None and wanted.per_second > limit.per_second
+    ]
+
+
+def _beyond_countries(chosen: Sequence[str], allowed: Sequence[str]) -> list[Violation]:
+    found = []
+    for index, country in enumerate(chosen):
+        field = f"settings/phoneCountries/{index}"
+        if not is_country(country):
+            found.append(Violation(field, "is no region that has phone numbers", "enum"))
+        elif allowed and country not in allowed:
+            found.append(Violation(field, "is not among the instance's countries", "enum"))
+    return found
 
 
 async def set_organization_state(wiring: Wiring, target: OrganizationTarget, *, active: bool) -> SavedOrganization:
@@ -241,6 +291,7 @@ async def delete_organization(wiring: Wiring, target: OrganizationTarget) -> Sav
         raise
     if not await wiring.organizations.erase(blocked):
         raise _race_lost()
+    await delete_webhooks_of(wiring, before.organization_id)
     gone = replace(before, sequence=before.sequence + 1, changed_at=max(wiring.now(), before.changed_at))
     return SavedOrganization(gone)
 

@@ -18,26 +18,30 @@ from schema_user.commands.change import (
     repeated,
     require_active_organization,
 )
+from schema_user.commands.code_limits import Postage
+from schema_user.commands.contact_rules import contact_rules
 from schema_user.commands.contacts import (
     AddressWish,
     check_wishes,
-    contact_rules,
     forbidden_to_self,
     put_address,
     remove_address,
     require_write_for,
 )
-from schema_user.commands.fields import PermittedDocument, permit_document, permit_new_document
+from schema_user.commands.events import user_deliveries
+from schema_user.commands.fields import PermittedDocument, permit_document, permit_new_document, seen_data
 from schema_user.commands.repetition import before_writing, begin_making
 from schema_user.domain.access import reached_organization, require, require_user
 from schema_user.domain.identifier import CLIENT_ID_RULE, is_client_id
 from schema_user.domain.permission import Permission
 from schema_user.domain.schema import SchemaState
-from schema_user.domain.user import Transition, User, erased, moved
+from schema_user.domain.user import Transition, User, erased, moved, visibly_changed
 from schema_user.errors import Conflict, Malformed, Unmet, Violation
 from schema_user.wiring import aside
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from schema_user.domain.caller import Caller
     from schema_user.domain.contact import Channel
     from schema_user.domain.history import Origin
@@ -62,8 +66,9 @@ class CreateUser:
 class UpdateUser:
     """Change what is given and leave the rest alone.
 
-    ``data`` replaces the whole document; an empty ``username`` removes it; ``remove`` names channels whose address
-    goes.
+    ``data`` replaces the whole document, and ``edit`` makes the new one of the latest as the caller sees it; an empty
+    ``username`` removes it; ``remove`` names channels whose address goes. ``by_self``: whether the user itself may ask
+    for it; ``must_change``: whether it is refused if nothing changes.
     """
 
     schema_id: str | None = None
@@ -71,6 +76,9 @@ class UpdateUser:
     username: str | None = None
     wishes: tuple[AddressWish, ...] = ()
     remove: frozenset[Channel] = frozenset()
+    edit: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    by_self: bool = True
+    must_change: bool = False
 
 
 async def create_user(
@@ -90,6 +98,7 @@ async def create_user(
         Denied: without ``user.write`` in it, or for fields that the caller may not write.
         Unmet: if the organization or the schema is not usable, or the data does not match.
         Conflict: if the id was used before, or the username is taken.
+        Exhausted: if no more codes may be sent.
     """
     if command.user_id is not None and not is_client_id(command.user_id):
         raise Malformed("FIELD_INVALID", f"userId {CLIENT_ID_RULE}", [Violation("userId", CLIENT_ID_RULE, "pattern")])
@@ -124,9 +133,16 @@ async def create_user(
     rules = await contact_rules(wiring, organization_id)
     for wish in command.wishes:
         decision = await put_address(wiring, decision, wish, rules)
-    if validate_only:
-        return await _rehearse(wiring, decision, made_id=command.user_id is None)
-    return await _insert(wiring, command, decision, origin_of(caller, request_id), once)
+    postage = Postage(wiring)
+    try:
+        if decision.user.messages:
+            await postage.pay(decision.user, rehearsed=validate_only)
+        if validate_only:
+            return await _rehearse(wiring, decision, made_id=command.user_id is None)
+        return await _insert(wiring, command, decision, origin_of(caller, request_id), once, postage=postage)
+    finally:
+        if postage.paid:
+            await postage.settle()
 
 
 async def _rehearse(wiring: Wiring, decision: Decision, *, made_id: bool) -> Decision:
@@ -138,10 +154,11 @@ async def _rehearse(wiring: Wiring, decision: Decision, *, made_id: bool) -> Dec
 
 
 async def _insert(
-    wiring: Wiring, command: CreateUser, decision: Decision, origin: Origin, once: Once | None
+    wiring: Wiring, command: CreateUser, decision: Decision, origin: Origin, once: Once | None, *, postage: Postage
 ) -> Decision:
+    deliveries = await user_deliveries(wiring, None, decision.user, origin.request_id)
     user = await claim_username(wiring, None, decision.user, once)
-    if not await wiring.users.insert(user, origin, answer_of(once, user, decision)):
+    if not await postage.stored(wiring.users.insert(user, origin, answer_of(once, user, decision), deliveries)):
         answered = await _answered(wiring, once, user.user_id) if once else None
         if answered is not None:  # a twin under the same key was faster
             return await _made_before(wiring, command, user.user_id, answered)
@@ -168,7 +185,7 @@ async def _made_before(wiring: Wiring, command: CreateUser, user_id: str, answer
     if user is None:  # deleted since
         at = answered.changed_at
         user = User(user_id, command.organization_id, command.schema_id, 0, {}, created_at=at, changed_at=at)
-    return repeated(wiring, user, answered)
+    return await repeated(wiring, user, answered)
 
 
 def _id_taken() -> Conflict:
@@ -229,14 +246,18 @@ async def update_user(wiring: Wiring, target: Target, command: UpdateUser) -> De
         Denied: without ``user.write``, for what needs it even of the user itself, or for a field that the caller may
             not write.
         StaleSequence: if the user is not at the expected sequence.
-        Unmet: if a schema is unknown or inactive, the data does not match, or no code can be made.
+        Unmet: if a schema is unknown or inactive, the data does not match, no code can be made, or nothing changes
+            that must.
         Conflict: if the username is taken.
         Aborted: if the race against other writers was lost.
     """
     check_wishes(command.wishes)
 
     def permit(user: User) -> None:
-        require_user(target.caller, Permission.USER_WRITE, user)
+        if command.by_self:
+            require_user(target.caller, Permission.USER_WRITE, user)
+        else:
+            require(target.caller, Permission.USER_WRITE, user.organization_id)
         require_write_for(target.caller, user, _beyond_self(command, user))
 
     document: PermittedDocument | None = None
@@ -244,18 +265,24 @@ async def update_user(wiring: Wiring, target: Target, command: UpdateUser) -> De
     async def permit_values(user: User) -> None:
         # With neither, the data is left alone, whatever became of its schema: a contact can always be changed.
         nonlocal document
-        if command.schema_id is not None or command.data is not None:
-            document = await permit_document(wiring, target.caller, user, command.schema_id, command.data)
+        data = command.data
+        if command.edit is not None:
+            data = command.edit(await seen_data(wiring, target.caller, user))
+        if command.schema_id is not None or data is not None:
+            document = await permit_document(wiring, target.caller, user, command.schema_id, data)
 
     async def decide(user: User) -> Decision:
         decision = Decision(user if document is None else await with_document(wiring, user, document))
         if command.username is not None:
             decision = Decision(replace(decision.user, username=command.username or None))
-        rules = await contact_rules(wiring, user.organization_id)
-        for wish in command.wishes:
-            decision = await put_address(wiring, decision, wish, rules)
+        if command.wishes:
+            rules = await contact_rules(wiring, user.organization_id)
+            for wish in command.wishes:
+                decision = await put_address(wiring, decision, wish, rules)
         for channel in command.remove:
             decision = remove_address(wiring, decision, channel)
+        if command.must_change and not visibly_changed(user, decision.user):
+            raise Unmet("USER_UNCHANGED", "the user is already as it was asked for")
         return decision
 
     return await change_user(wiring, target, permit, decide, permit_values)

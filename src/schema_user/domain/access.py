@@ -5,7 +5,7 @@ What a caller's roles do not reach is missing, not forbidden, so that nobody lea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from schema_user.errors import Denied, Missing, Violation
 
@@ -13,12 +13,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from schema_user.domain.caller import Caller, Token
+    from schema_user.domain.message import SeenMessage
     from schema_user.domain.permission import Permission
     from schema_user.domain.schema import UserSchema
     from schema_user.domain.user import User
+    from schema_user.domain.webhook import Webhook
 
 
-def reached_user(caller: Caller, user: User | None, user_id: str) -> User:
+class _OfOrganization(Protocol):
+    @property
+    def organization_id(self) -> str: ...
+
+
+U = TypeVar("U", bound=_OfOrganization)
+
+
+def reached_user(caller: Caller, user: U | None, user_id: str) -> U:
     """Give the user if the caller may know of it.
 
     Raises:
@@ -74,6 +84,32 @@ def require_user(caller: Caller, permission: Permission, user: User) -> None:
         require(caller, permission, user.organization_id)
 
 
+def reached_message(caller: Caller, message: SeenMessage | None, message_id: str) -> SeenMessage:
+    """Give the message if the caller reaches its organization, or, if its webhook is the instance's, the instance.
+
+    Raises:
+        Missing: otherwise.
+    """
+    if message is not None:
+        owner = message.organization_id
+        if caller.reaches(owner) if owner is not None else caller.acting is None and caller.everywhere:
+            return message
+    raise Missing("MESSAGE_NOT_FOUND", "message not found", metadata={"messageId": message_id})
+
+
+def reached_webhook(caller: Caller, webhook: Webhook | None, webhook_id: str) -> Webhook:
+    """Give the webhook if the caller reaches its organization, or, if it is the instance's, the instance.
+
+    Raises:
+        Missing: otherwise.
+    """
+    if webhook is not None:
+        owner = webhook.organization_id
+        if caller.reaches(owner) if owner is not None else caller.acting is None and caller.everywhere:
+            return webhook
+    raise Missing("WEBHOOK_NOT_FOUND", "webhook not found", metadata={"webhookId": webhook_id})
+
+
 def reached_token(caller: Caller, token: Token | None) -> Token:
     """Give the token if it reaches nothing beyond what the caller reaches.
 
@@ -81,7 +117,7 @@ def reached_token(caller: Caller, token: Token | None) -> Token:
         Missing: otherwise.
     """
     if token is None or not all(
-        bool(caller.everywhere) if organization is None else caller.reaches(organization)
+        caller.acting is None and bool(caller.everywhere) if organization is None else caller.reaches(organization)
         for organization in token.organizations
     ):
         raise Missing("TOKEN_NOT_FOUND", "token not found")

@@ -190,6 +190,11 @@ class FieldAccess:
         """Give what the role may do at a place with a rule, inside one where it may do ``around``."""
         return around if rule.own is None else rule.own[self._role]
 
+    def seen(self, rule: Rule, around: int, value: Any, hidden: Any) -> Any:
+        """Give what the role may read of a value at a place with a rule; ``hidden`` if that is nothing."""
+        found = self._view(rule, around, value)
+        return hidden if found is _NOTHING else found
+
     def _view(self, rule: Rule, around: int, value: Any) -> Any:
         bits = self.bits(rule, around)
         if rule.uniform:

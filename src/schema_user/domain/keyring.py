@@ -41,6 +41,7 @@ class Keyring:
         }
         self._current = next(iter(self._ciphers))
         self._codes = tuple(self._derive(secret, b"verification code") for secret in self._secrets)
+        self._links = tuple(self._derive(secret, b"signed link") for secret in self._secrets)
 
     @staticmethod
     def _derive(secret: bytes, purpose: bytes) -> bytes:
@@ -50,6 +51,11 @@ class Keyring:
     def code_keys(self) -> tuple[bytes, ...]:
         """Keys for the digests of verification codes: the first makes them, every one may have made an older one."""
         return self._codes
+
+    @property
+    def link_keys(self) -> tuple[bytes, ...]:
+        """Keys for the signatures of links, likewise: the first signs."""
+        return self._links
 
     def seal(self, plain: bytes, context: str) -> bytes:
         """Encrypt with AES-256-GCM; only a caller that names the same context can open it."""

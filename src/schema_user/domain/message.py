@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
+import hashlib
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -11,13 +11,17 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from schema_user.domain.contact import Channel
+from schema_user.domain.loopback import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
 VERIFY: Final = "verify"
+PASSWORD_RESET: Final = "password_reset"  # noqa: S105 -- the name of a kind
 ADDRESS_CHANGED: Final = "address_changed"
+WEBHOOK: Final = "webhook"
+"""Kind and channel of what goes to a webhook, and not to a person; it holds no code and no address."""
 
 _PLACEHOLDER: Final = re.compile(r"\{\{\.(UserID|OrgID|Code)\}\}")
 _BAD_CHARACTER: Final = re.compile(r"[\s\\\x00-\x1f\x7f]")
@@ -46,6 +50,36 @@ class Message(msgspec.Struct, frozen=True):
     other: str | None = None
 
 
+WAITING: Final = ("pending", "parked")
+"""The states of a message that may still be sent; the others are ``sent`` and ``dropped``."""
+
+
+class SeenMessage(msgspec.Struct, frozen=True):
+    """What may be told of a message: never its code, its link or its text.
+
+    ``channel`` is one to people, or ``webhook``. ``recipient`` is masked; None of a deleted user, or while no key that
+    is set opens the message; of a webhook it is the host. ``user_id`` is None where a webhook is told of a schema, and
+    ``organization_id`` where the webhook is the instance's. ``tries`` counts since the message was made or last
+    retried. ``next_at`` is when a waiting message is due; of a ``leased`` one, which a worker sends just now, it is
+    when the lease ends.
+    """
+
+    message_id: str
+    kind: str
+    channel: str
+    user_id: str | None
+    organization_id: str | None
+    created_at: datetime
+    state: str
+    tries: int
+    next_at: datetime
+    leased: bool = False
+    recipient: str | None = None
+    last_error: str | None = None
+    done_at: datetime | None = None
+    webhook_id: str | None = None
+
+
 def make_message_id(user_id: str, bits: int) -> str:
     """Make an id of 96 random bits; it names the user, by whom messages are kept together."""
     return f"{user_id}:{bits:024x}"
@@ -54,6 +88,11 @@ def make_message_id(user_id: str, bits: int) -> str:
 def user_of(message_id: str) -> str:
     """Give the user of a message."""
     return message_id.rpartition(":")[0]
+
+
+def reference(message_id: str) -> str:
+    """Name a message to the outside world: the same each time, and telling nothing of its user."""
+    return hashlib.sha256(message_id.encode()).hexdigest()[:32]
 
 
 def template_problem(template: str, allowed_hosts: Iterable[str] | None) -> str | None:
@@ -81,14 +120,6 @@ def template_problem(template: str, allowed_hosts: Iterable[str] | None) -> str 
     if allowed_hosts is not None and host not in allowed_hosts:
         return "leads to a host that is not allowed"
     return None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def fill(template: str, *, user_id: str, organization_id: str, code: str) -> str:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
+    from schema_user.domain.rate import OwnRates
+    from schema_user.domain.wording import OwnTexts, Sender
+
 
 @dataclass(frozen=True, slots=True)
 class OrganizationSettings:
@@ -17,6 +20,18 @@ class OrganizationSettings:
     default_phone_region: str | None = None
     email_code_ttl: timedelta | None = None
     phone_code_ttl: timedelta | None = None
+    phone_countries: tuple[str, ...] | None = None
+    code_length: int | None = None
+    code_attempts: int | None = None
+    resend_after: timedelta | None = None
+    resends_per_day: int | None = None
+    codes_per_address: int | None = None
+    codes_per_organization: int | None = None
+    codes_per_phone_prefix: int | None = None
+    rate_limits: OwnRates | None = None
+    sender: Sender | None = None
+    languages: tuple[str, ...] | None = None
+    texts: OwnTexts | None = None
 
 
 @dataclass(frozen=True, slots=True)

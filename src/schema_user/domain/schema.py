@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+HUMAN_SCHEMA: Final = "human schema"
+"""The instance's fact that holds the id of the built-in schema of people."""
 
 
 class SchemaState(enum.StrEnum):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import enum
 import unicodedata
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 MAX_DEPTH: Final = 20
 DEFAULT_LIMIT: Final = 100
@@ -48,6 +51,15 @@ class Is:
 
 
 @dataclass(frozen=True, slots=True)
+class During:
+    """The time in the field ``name`` is not before ``since``, and before ``before``; None: no bound."""
+
+    name: str
+    since: datetime | None
+    before: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class AnyOf:
     """One of the queries holds."""
 
@@ -68,7 +80,7 @@ class Not:
     query: Query
 
 
-Query = Text | Is | AnyOf | AllOf | Not
+Query = Text | Is | During | AnyOf | AllOf | Not
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from pymongo.write_concern import WriteConcern
 from schema_user.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
     from datetime import timedelta
 
 log = logging.getLogger(__name__)
@@ -170,6 +170,25 @@ class Collection:
             found: list[Document] = await self._raw.find(where, fields, **options).to_list(None)
             return found
 
+    async def stream(
+        self, where: Document, fields: Mapping[str, int] | None = None, **options: Any
+    ) -> AsyncGenerator[Document, None]:
+        """Find documents one by one, holding a batch of at most 16 MiB; ``options`` as for ``find()``.
+
+        Whoever may stop before the end closes it (``contextlib.aclosing``). A document that comes or goes meanwhile is
+        seen or is not.
+        """
+        cursor = self._raw.find(where, fields, **options)
+        try:
+            while True:
+                with _translated():
+                    found: Document | None = await anext(cursor, None)
+                if found is None:
+                    return
+                yield found
+        finally:
+            await cursor.close()
+
     async def aggregate(self, pipeline: Pipeline) -> list[Document]:
         """Run an aggregation and give its documents."""
         with _translated():
@@ -184,6 +203,11 @@ class Collection:
         with _translated():
             counted: int = await self._raw.count_documents(where, **({"limit": limit} if limit else {}))
             return counted
+
+    async def estimate(self) -> int:
+        """Give about how many documents there are, without counting them."""
+        with _translated():
+            return int(await self._raw.estimated_document_count())
 
     async def insert(self, document: Document) -> None:
         """Insert a document.
@@ -211,6 +235,19 @@ class Collection:
             found: Document | None = await self._raw.find_one_and_update(
                 where, change, return_document=ReturnDocument.AFTER
             )
+            return found
+
+    async def exchange(self, where: Document, change: Document | Pipeline, *, upsert: bool = False) -> Document | None:
+        """Change a document that matches and give it as it was before; None: none was there.
+
+        Two that make the same document at once may collide; the server, or this, tries again.
+        """
+        options = {"upsert": upsert, "return_document": ReturnDocument.BEFORE}
+        with _translated():
+            try:
+                found: Document | None = await self._raw.find_one_and_update(where, change, **options)
+            except DuplicateKeyError:
+                found = await self._raw.find_one_and_update(where, change, **options)
             return found
 
     async def delete(self, where: Document) -> bool:

@@ -20,6 +20,7 @@ class InstanceStore:
         """Use a database; the keyring wraps the claim key, which itself never changes."""
         self._facts = database.collection("instance")
         self._keyring = keyring
+        self._read: dict[str, str] = {}
 
     async def once(self, name: str, value: str | bytes) -> str | bytes:
         """Store a fact unless it is there; the first one stays, whoever races, and is given to all."""
@@ -29,6 +30,15 @@ class InstanceStore:
             found = await self._facts.find_one({"_id": name})
             return value if found is None else found["value"]
         return value
+
+    async def fact(self, name: str) -> str | None:
+        """Give a fact that ``once`` stored, if it is there; as it never changes, it is read once."""
+        if name not in self._read:
+            found = await self._facts.find_one({"_id": name})
+            if found is None:
+                return None
+            self._read[name] = str(found["value"])
+        return self._read[name]
 
     async def known(self, name: str) -> bool:
         """Whether a fact is there."""

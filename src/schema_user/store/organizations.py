@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from schema_user.domain.organization import Organization, OrganizationSettings
+from schema_user.domain.rate import OwnRates, parse_rate
+from schema_user.domain.wording import Sender
 from schema_user.store.connection import DuplicateKey
 from schema_user.store.known import Known
 from schema_user.store.requests import RequestStore, found_in, kept_in
@@ -25,7 +27,8 @@ KNOWN_TTL: Final = 2.0
 """Seconds for which an organization may be used without asking; its deactivation holds everywhere within five."""
 
 _KEPT: Final = 10_000
-_SPANS: Final = ("email_code_ttl", "phone_code_ttl")
+_SPANS: Final = ("email_code_ttl", "phone_code_ttl", "resend_after")
+_LISTS: Final = ("url_template_hosts", "phone_countries", "languages")
 
 
 def _settings_document(settings: OrganizationSettings) -> Document:
@@ -34,6 +37,10 @@ def _settings_document(settings: OrganizationSettings) -> Document:
         value = getattr(settings, each.name)
         if isinstance(value, timedelta):
             value = value.total_seconds()
+        if isinstance(value, OwnRates):
+            value = {part.name: str(rate) for part in fields(value) if (rate := getattr(value, part.name)) is not None}
+        if isinstance(value, Sender):
+            value = {part: chosen for part, chosen in asdict(value).items() if chosen is not None}
         if value is not None:
             document[each.name] = list(value) if isinstance(value, tuple) else value
     return document
@@ -44,8 +51,13 @@ def _settings(document: Document) -> OrganizationSettings:
     for name in _SPANS:
         if name in values:
             values[name] = timedelta(seconds=values[name])
-    if "url_template_hosts" in values:
-        values["url_template_hosts"] = tuple(values["url_template_hosts"])
+    for name in _LISTS:
+        if name in values:
+            values[name] = tuple(values[name])
+    if "rate_limits" in values:
+        values["rate_limits"] = OwnRates(**{part: parse_rate(rate) for part, rate in values["rate_limits"].items()})
+    if "sender" in values:
+        values["sender"] = Sender(**values["sender"])
     return OrganizationSettings(**values)
 
 

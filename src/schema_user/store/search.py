@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 import msgspec
 
 from schema_user.domain.keyring import SealError
-from schema_user.domain.search import AllOf, AnyOf, Is, Not, Page, Query, Text, TextMethod, fold
+from schema_user.domain.search import AllOf, AnyOf, During, Is, Not, Page, Query, Text, TextMethod, fold
 from schema_user.errors import Malformed, Violation
 
 if TYPE_CHECKING:
@@ -87,6 +87,9 @@ class SearchStore(Generic[T]):
                 return text_filter(self.fields[name], self.folded.get(name), query)
             case Is(name, value):
                 return {self.fields[name]: {"$eq": value}}
+            case During(name, since, before):
+                bounds = {"$gte": since, "$lt": before}
+                return {self.fields[name]: {each: at for each, at in bounds.items() if at is not None}}
             case AnyOf(queries):
                 return {"$or": [self.filter(each) for each in queries]} if queries else _NOTHING
             case AllOf(queries):

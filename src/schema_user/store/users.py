@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from schema_user.domain.code import Code
-from schema_user.domain.contact import Address, Channel, Contact
+from schema_user.domain.contact import Address, Channel, Contact, Resend
 from schema_user.domain.history import KEY_BYTES, Origin
+from schema_user.domain.message import WEBHOOK
 from schema_user.domain.search import fold
 from schema_user.domain.user import User, Waiting
 from schema_user.store.batch import Batcher, Bounds, GroupCommit, Write
@@ -21,6 +22,7 @@ from schema_user.store.outbox import message_record
 from schema_user.store.relay import FRESH, HISTORY, OUTBOX, Item, Noted, Relay
 from schema_user.store.requests import REQUESTS, RequestStore, answer_record, known_of
 from schema_user.store.search import SearchStore
+from schema_user.store.webhooks import delivery_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,13 +31,14 @@ if TYPE_CHECKING:
 
     from schema_user.domain.keyring import Keyring
     from schema_user.domain.repetition import Answered, Known, Once
+    from schema_user.domain.webhook import Delivery
     from schema_user.store.connection import Collection, Database, Document, Pipeline
 
 MAX_PENDING: Final = 32
 MAX_PENDING_SIZE: Final = 4 * 1024 * 1024
 """Records, and their bytes, that may wait in one user's document; it must stay far from the database's 16 MiB."""
 
-_ERASED: Final = ("email", "phone", "username", "username_folded", "username_claim", "key")
+_ERASED: Final = ("email", "phone", "resends", "username", "username_folded", "username_claim", "key")
 _NOBODY: Final = Origin()
 
 _INDEXES: Final = (
@@ -73,7 +76,7 @@ FOLDED_FIELDS: Final = {"username": "username_folded", "email": "email.folded", 
 def _address_document(address: Address | None) -> Document | None:
     if address is None:
         return None
-    return {
+    document = {
         "value": address.value,
         "folded": fold(address.value),
         "verified": address.is_verified,
@@ -83,6 +86,9 @@ def _address_document(address: Address | None) -> Document | None:
             for code in address.codes
         ],
     }
+    if address.coded_at is not None:
+        document["coded_at"] = address.coded_at
+    return document
 
 
 def _address(document: Document | None) -> Address | None:
@@ -93,7 +99,23 @@ def _address(document: Document | None) -> Address | None:
         is_verified=document["verified"],
         codes=tuple(Code(code["digest"], code["created_at"], code["expires_at"]) for code in document["codes"]),
         failed=document["failed"],
+        coded_at=document.get("coded_at"),
     )
+
+
+def _contact(document: Document) -> Contact:
+    resends = document.get("resends", ())
+    return Contact(
+        _address(document.get("email")),
+        _address(document.get("phone")),
+        tuple(Resend(Channel(each["channel"]), each["at"]) for each in resends) if resends else (),
+    )
+
+
+def _resends(contact: Contact) -> list[Document] | None:
+    if not contact.resends:
+        return None
+    return [{"channel": each.channel.value, "at": each.at} for each in contact.resends]
 
 
 _FIELDS: Final[dict[str, Callable[[User], Any]]] = {
@@ -112,6 +134,7 @@ _FIELDS: Final[dict[str, Callable[[User], Any]]] = {
     "state": attrgetter("state.value"),
     "email": lambda user: _address_document(user.contact.email),
     "phone": lambda user: _address_document(user.contact.phone),
+    "resends": lambda user: _resends(user.contact),
     "username": attrgetter("username"),
     "username_folded": lambda user: None if user.username is None else fold(user.username),
     "username_claim": attrgetter("username_claim"),
@@ -140,7 +163,7 @@ def from_document(document: Document) -> User:
         active=document["active"],
         locked=document["locked"],
         deleted=document["deleted"],
-        contact=Contact(_address(document.get("email")), _address(document.get("phone"))),
+        contact=_contact(document),
         username=document.get("username"),
         username_claim=document.get("username_claim"),
         key=document.get("key", b""),
@@ -172,14 +195,20 @@ class UserStore(SearchStore[User]):
     folded = FOLDED_FIELDS
     joins = _JOINS
 
-    def __init__(self, database: Database, keyring: Keyring, relay: Relay | None = None) -> None:
-        """Use a database; messages are sealed by the keyring, and ``relay`` hears what a write left to be moved."""
+    def __init__(
+        self, database: Database, keyring: Keyring, relay: Relay | None = None, history_ttl: timedelta | None = None
+    ) -> None:
+        """Use a database; messages are sealed by the keyring, and ``relay`` hears what a write left to be moved.
+
+        Entries of the history are kept for ``history_ttl``, or for ever.
+        """
         self._users = database.collection("users")
         self._requests = RequestStore(database)
         self._patience = database.timeout
         self._history = database.collection("history")
         self._keyring = keyring
         self._relay = relay or Relay(database)
+        self._history_ttl = history_ttl
         self._for_change = self._gathered(self._users, {"pending.record": 0})
         self._for_answer = self._gathered(self._users.durable(), {"pending": 0})
         self._inserts = GroupCommit(self._users, "insert", self._applied, database.timeout)
@@ -251,13 +280,22 @@ class UserStore(SearchStore[User]):
         await self._users.settled(user_id, found["version"], self._patience)
         return known_of(found["pending"][0]["record"], once.record_id)
 
-    async def insert(self, user: User, origin: Origin = _NOBODY, answered: Answered | None = None) -> bool:
-        """Store a new user, its first entry, its messages and the answer; False if the id was used before."""
+    async def insert(
+        self,
+        user: User,
+        origin: Origin = _NOBODY,
+        answered: Answered | None = None,
+        deliveries: Sequence[Delivery] = (),
+    ) -> bool:
+        """Store a new user, its first entry, its messages, what webhooks are told of it and the answer.
+
+        False if the id was used before.
+        """
         user = replace(user, key=secrets.token_bytes(KEY_BYTES))
         at = user.created_at
         made_id = write_id(user.user_id, user.version)
-        record, chain = entry(None, user, origin, at, made_id)
-        items = self._items(made_id, record, user, answered, at)
+        record, chain = entry(None, user, origin, at, made_id, kept=self._history_ttl)
+        items = self._items(made_id, record, user, answered, at, deliveries=deliveries)
         document = to_document(replace(user, chain=chain))
         document["pending"] = [item.document for item in items]
         document["pending_since"] = at
@@ -267,7 +305,12 @@ class UserStore(SearchStore[User]):
         return True
 
     async def replace(
-        self, before: User, after: User, origin: Origin = _NOBODY, answered: Answered | None = None
+        self,
+        before: User,
+        after: User,
+        origin: Origin = _NOBODY,
+        answered: Answered | None = None,
+        deliveries: Sequence[Delivery] = (),
     ) -> bool:
         """Store a change with all that it leaves, in one write; False if the user moved on since it was read.
 
@@ -277,8 +320,8 @@ class UserStore(SearchStore[User]):
         after = replace(after, key=before.key or secrets.token_bytes(KEY_BYTES))
         at = after.changed_at if after.sequence != before.sequence else datetime.now(UTC)
         made_id = write_id(after.user_id, after.version)
-        record, chain = entry(before, after, origin, at, made_id)
-        items = self._items(made_id, record, after, answered, at)
+        record, chain = entry(before, after, origin, at, made_id, kept=self._history_ttl)
+        items = self._items(made_id, record, after, answered, at, deliveries=deliveries)
         left = [each.record_id for each in before.pending]
         if left and await self._none_left(before, left, items):
             left = []
@@ -291,12 +334,21 @@ class UserStore(SearchStore[User]):
         return True
 
     def _items(
-        self, made_id: str, record: RawBSONDocument, user: User, answered: Answered | None, at: datetime
+        self,
+        made_id: str,
+        record: RawBSONDocument,
+        user: User,
+        answered: Answered | None,
+        at: datetime,
+        *,
+        deliveries: Sequence[Delivery],
     ) -> tuple[Item, ...]:
-        """Give what a write leaves to be moved: its entry, its messages, its answer."""
+        """Give what a write leaves to be moved: its entry, its messages, what webhooks are told, its answer."""
         items = [Item(HISTORY, made_id, record)]
         if not user.deleted:
             items += [Item(OUTBOX, each.message_id, raw(message_record(each, self._keyring))) for each in user.messages]
+        if deliveries:
+            items += [Item(OUTBOX, each.message_id, raw(delivery_record(each))) for each in deliveries]
         if answered is not None:
             items.append(Item(REQUESTS, answered.once.record_id, raw(answer_record(answered, at, user.key))))
         return tuple(items)
@@ -351,7 +403,8 @@ def _waiting(change: Document, items: Sequence[Item], at: datetime, before: User
 
 def _erasing(change: Document, items: Sequence[Item], at: datetime) -> Pipeline:
     """Erase with the same write the messages that wait; entries of the history stay, sealed under a key that goes."""
-    kept = {"$filter": {"input": {"$ifNull": ["$pending", []]}, "cond": {"$ne": ["$$this.to", OUTBOX]}}}
+    others = {"$or": [{"$ne": ["$$this.to", OUTBOX]}, {"$eq": ["$$this.record.channel", WEBHOOK]}]}
+    kept = {"$filter": {"input": {"$ifNull": ["$pending", []]}, "cond": others}}
     added = {"$literal": [item.document for item in items]}
     put = {name: {"$literal": value} for name, value in change["$set"].items()}
     return [

@@ -20,10 +20,22 @@ from schema_user.api.v3alpha.search_bodies import (
     query_of,
     search_details,
 )
+from schema_user.api.v3alpha.text_bodies import (
+    SenderBody,
+    SenderView,
+    TextsBody,
+    TextsView,
+    sender_of,
+    sender_view,
+    texts_of,
+    texts_view,
+)
 from schema_user.commands import organizations
 from schema_user.commands.organizations import OrganizationTarget, SavedOrganization
 from schema_user.domain.duration import parse_duration
 from schema_user.domain.organization import OrganizationSettings
+from schema_user.domain.rate import RATE_RULE, OwnRates, Rate, parse_rate
+from schema_user.domain.wording import Language
 from schema_user.errors import Violation
 
 if TYPE_CHECKING:
@@ -39,6 +51,9 @@ _TAG = "Organizations"
 _CHECKS = {"validateOnly": "true: check everything, store nothing."}
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 _Host = Annotated[str, msgspec.Meta(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9.-]+$")]
+_Region = Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")]
+_Cap = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
+_Rate = Annotated[str, msgspec.Meta(max_length=23, description="Requests in a span, such as 600/1m.")]
 _Duration = Annotated[str, msgspec.Meta(max_length=12, description="Such as 90s, 10m or 1h.")]
 
 
@@ -49,13 +64,32 @@ class CreateOrganizationBody(Body, kw_only=True):
     organization_id: _Name | None = None
 
 
+class RateLimitsBody(Body, kw_only=True):
+    """How many requests are taken in a span; absent: as the instance has it."""
+
+    per_token: _Rate | None = None
+    per_organization: _Rate | None = None
+
+
 class SettingsBody(Body, kw_only=True):
     """What the organization chooses for itself; absent: as the instance has it."""
 
     url_template_hosts: Annotated[list[_Host], msgspec.Meta(max_length=100)] | None = None
-    default_phone_region: Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")] | None = None
+    default_phone_region: _Region | None = None
     email_code_ttl: _Duration | None = None
     phone_code_ttl: _Duration | None = None
+    phone_countries: Annotated[list[_Region], msgspec.Meta(max_length=250)] | None = None
+    code_length: Annotated[int, msgspec.Meta(ge=6, le=20)] | None = None
+    code_attempts: Annotated[int, msgspec.Meta(ge=1, le=20)] | None = None
+    resend_after: _Duration | None = None
+    resends_per_day: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
+    codes_per_address: _Cap | None = None
+    codes_per_organization: _Cap | None = None
+    codes_per_phone_prefix: _Cap | None = None
+    rate_limits: RateLimitsBody | None = None
+    sender: SenderBody | None = None
+    languages: Annotated[list[Language], msgspec.Meta(max_length=len(Language))] | None = None
+    texts: TextsBody | None = None
 
 
 class UpdateOrganizationBody(Body, kw_only=True):
@@ -89,6 +123,13 @@ class SavedOrganizationView(View, kw_only=True):
     details: DetailsView
 
 
+class RateLimitsView(View, kw_only=True):
+    """How many requests are taken in a span."""
+
+    per_token: str | None = None
+    per_organization: str | None = None
+
+
 class SettingsView(View, kw_only=True):
     """What the organization chose for itself."""
 
@@ -96,6 +137,18 @@ class SettingsView(View, kw_only=True):
     default_phone_region: str | None = None
     email_code_ttl: str | None = None
     phone_code_ttl: str | None = None
+    phone_countries: list[str] | None = None
+    code_length: int | None = None
+    code_attempts: int | None = None
+    resend_after: str | None = None
+    resends_per_day: int | None = None
+    codes_per_address: int | None = None
+    codes_per_organization: int | None = None
+    codes_per_phone_prefix: int | None = None
+    rate_limits: RateLimitsView | None = None
+    sender: SenderView | None = None
+    languages: list[str] | None = None
+    texts: TextsView | None = None
 
 
 class OrganizationView(View, kw_only=True):
@@ -127,7 +180,16 @@ def _span_view(span: timedelta | None) -> str | None:
     return None if span is None else f"{int(span.total_seconds())}s"
 
 
-def _view(organization: Organization) -> OrganizationView:
+def _rates_view(own: OwnRates | None) -> RateLimitsView | None:
+    if own is None:
+        return None
+    return RateLimitsView(
+        per_token=None if own.per_token is None else str(own.per_token),
+        per_organization=None if own.per_organization is None else str(own.per_organization),
+    )
+
+
+def _view(organization: Organization, *, with_texts: bool = True) -> OrganizationView:
     own = organization.settings
     return OrganizationView(
         organization_id=organization.organization_id,
@@ -139,6 +201,18 @@ def _view(organization: Organization) -> OrganizationView:
             default_phone_region=own.default_phone_region,
             email_code_ttl=_span_view(own.email_code_ttl),
             phone_code_ttl=_span_view(own.phone_code_ttl),
+            phone_countries=None if own.phone_countries is None else list(own.phone_countries),
+            code_length=own.code_length,
+            code_attempts=own.code_attempts,
+            resend_after=_span_view(own.resend_after),
+            resends_per_day=own.resends_per_day,
+            codes_per_address=own.codes_per_address,
+            codes_per_organization=own.codes_per_organization,
+            codes_per_phone_prefix=own.codes_per_phone_prefix,
+            rate_limits=_rates_view(own.rate_limits),
+            sender=sender_view(own.sender),
+            languages=None if own.languages is None else list(own.languages),
+            texts=texts_view(own.texts) if with_texts else None,
         ),
     )
 
@@ -173,10 +247,36 @@ def _settings(body: SettingsBody) -> OrganizationSettings:
         default_phone_region=body.default_phone_region,
         email_code_ttl=span("emailCodeTtl", body.email_code_ttl),
         phone_code_ttl=span("phoneCodeTtl", body.phone_code_ttl),
+        phone_countries=None if body.phone_countries is None else tuple(body.phone_countries),
+        code_length=body.code_length,
+        code_attempts=body.code_attempts,
+        resend_after=span("resendAfter", body.resend_after),
+        resends_per_day=body.resends_per_day,
+        codes_per_address=body.codes_per_address,
+        codes_per_organization=body.codes_per_organization,
+        codes_per_phone_prefix=body.codes_per_phone_prefix,
+        rate_limits=_rates(body.rate_limits, found),
+        sender=sender_of(body.sender, found),
+        languages=None if body.languages is None else tuple(body.languages),
+        texts=texts_of(body.texts),
     )
     if found:
         raise refused(found)
     return made
+
+
+def _rates(body: RateLimitsBody | None, found: list[Violation]) -> OwnRates | None:
+    if body is None:
+        return None
+
+    def rate(name: str, text: str | None) -> Rate | None:
+        try:
+            return None if text is None else parse_rate(text)
+        except ValueError:
+            found.append(Violation(f"settings/rateLimits/{name}", f"must be {RATE_RULE}", "format"))
+            return None
+
+    return OwnRates(rate("perToken", body.per_token), rate("perOrganization", body.per_organization))
 
 
 def _target(call: Call) -> OrganizationTarget:
@@ -293,7 +393,7 @@ async def delete_organization(call: Call) -> Answer:
     example={"queries": [{"nameQuery": {"name": "mouse", "method": "TEXT_QUERY_METHOD_CONTAINS_IGNORE_CASE"}}]},
 )
 async def search_organizations(call: Call, body: SearchOrganizationsBody) -> Answer:
-    """Search the organizations where the caller holds `org.read`."""
+    """Search the organizations where the caller holds `org.read`; their `texts` are left out."""
     column = body.sorting_column
     if column is OrganizationSortingColumn.UNSPECIFIED:
         column = OrganizationSortingColumn.ID
@@ -302,7 +402,7 @@ async def search_organizations(call: Call, body: SearchOrganizationsBody) -> Ans
     view = FoundOrganizationsView(
         details=search_details(found.total, call.wiring.now()),
         sorting_column=column,
-        result=[_view(each) for each in found.items],
+        result=[_view(each, with_texts=False) for each in found.items],  # they are long, and a page has many
         next_page_token=found.next_token,
     )
     return Answer(view)

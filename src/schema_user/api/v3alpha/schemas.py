@@ -191,7 +191,8 @@ def _saved(call: Call, saved: schemas.Saved) -> Answer:
 
 
 def _target(call: Call) -> SchemaTarget:
-    return SchemaTarget(call.caller, call.path["schema_id"], call.expected_sequence, call.validate_only, call.once)
+    sequence, only = call.expected_sequence, call.validate_only
+    return SchemaTarget(call.caller, call.path["schema_id"], sequence, only, call.request_id, call.once)
 
 
 def _authenticators(given: list[Authenticator]) -> tuple[Authenticator, ...]:
@@ -240,7 +241,12 @@ async def create_schema(call: Call, body: CreateSchemaBody) -> Answer:
         body.type, body.schema, _owner(call, body), _authenticators(body.possible_authenticators)
     )
     saved = await schemas.create_schema(
-        call.wiring, call.caller, command, validate_only=call.validate_only, once=call.once
+        call.wiring,
+        call.caller,
+        command,
+        validate_only=call.validate_only,
+        request_id=call.request_id,
+        once=call.once,
     )
     return _saved(call, saved)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -11,14 +12,16 @@ from schema_user.api.body import refused
 from schema_user.api.details import View, rfc3339
 from schema_user.api.v3alpha.contact_bodies import Body
 from schema_user.domain import search
+from schema_user.domain.contact import Channel
+from schema_user.domain.message import WEBHOOK
 from schema_user.domain.search import TextMethod
 from schema_user.errors import Violation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
 
 _Value = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class PageBody(Body, kw_only=True):
@@ -207,14 +210,105 @@ class TokenQueryBody(Body, kw_only=True):
     user_id_query: UserIdQuery | None = None
 
 
-AnyQueryBody = UserQueryBody | SchemaQueryBody | OrganizationQueryBody | TokenQueryBody
+class MessageState(enum.StrEnum):
+    """The states of a message."""
+
+    PENDING = "MESSAGE_STATE_PENDING"
+    PARKED = "MESSAGE_STATE_PARKED"
+    SENT = "MESSAGE_STATE_SENT"
+    DROPPED = "MESSAGE_STATE_DROPPED"
+
+
+class MessageStateQuery(Body, kw_only=True):
+    """The message's state is this one."""
+
+    state: MessageState
+
+
+class MessageChannel(enum.StrEnum):
+    """How a message goes out: to a person, or to a webhook."""
+
+    EMAIL = Channel.EMAIL.value
+    PHONE = Channel.PHONE.value
+    WEBHOOK = WEBHOOK
+
+
+class ChannelQuery(Body, kw_only=True):
+    """The message goes over this channel."""
+
+    channel: MessageChannel
+
+
+class KindQuery(Body, kw_only=True):
+    """The message is of this kind."""
+
+    kind: _Value
+
+
+class WebhookIdQuery(Body, kw_only=True):
+    """The message is for this webhook."""
+
+    id: _Value
+
+
+class CreatedQuery(Body, kw_only=True):
+    """It was made within this time; at least one end is given."""
+
+    since: _Time | None = None
+    before: _Time | None = None
+
+
+class MessageQueryBody(Body, kw_only=True):
+    """One query over messages: exactly one member is given."""
+
+    id_query: IdQuery | None = None
+    state_query: MessageStateQuery | None = None
+    channel_query: ChannelQuery | None = None
+    kind_query: KindQuery | None = None
+    user_id_query: UserIdQuery | None = None
+    organization_id_query: OrganizationIdQuery | None = None
+    webhook_id_query: WebhookIdQuery | None = None
+    created_query: CreatedQuery | None = None
+    or_query: MessageQueriesBody | None = None
+    and_query: MessageQueriesBody | None = None
+    not_query: MessageNotBody | None = None
+
+
+class MessageQueriesBody(Body, kw_only=True):
+    """Several queries."""
+
+    queries: list[MessageQueryBody]
+
+
+class MessageNotBody(Body, kw_only=True):
+    """A query that must not hold."""
+
+    query: MessageQueryBody
+
+
+class UrlQuery(Body, kw_only=True):
+    """The URL is like this."""
+
+    url: Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
+    method: TextMethod = TextMethod.EQUALS
+
+
+class WebhookQueryBody(Body, kw_only=True):
+    """One query over webhooks: exactly one member is given."""
+
+    id_query: IdQuery | None = None
+    organization_id_query: OrganizationIdQuery | None = None
+    url_query: UrlQuery | None = None
+
+
+AnyQueryBody = (
+    UserQueryBody | SchemaQueryBody | OrganizationQueryBody | TokenQueryBody | MessageQueryBody | WebhookQueryBody
+)
 
 
 def _leaf(body: object) -> search.Query:
     """Turn a query without queries in it into a typed one."""
     match body:
-        case UserIdQuery(id=value):
-            return search.Is("id", value)
         case IdQuery(id=value, method=method):
             return search.Text("id", value, method)
         case OrganizationIdQuery(organization_id=value):
@@ -271,12 +365,44 @@ def _query(body: AnyQueryBody, at: str, levels: int, found: list[Violation]) -> 
         found.append(Violation(at, f"is nested more than {search.MAX_DEPTH} deep", "depth"))
         return search.AllOf(())
     ((name, member),) = given.items()
-    if isinstance(member, (UserQueriesBody, SchemaQueriesBody)):
+    if isinstance(member, (UserQueriesBody, SchemaQueriesBody, MessageQueriesBody)):
         join: Callable[[tuple[search.Query, ...]], search.Query] = search.AnyOf if name == "orQuery" else search.AllOf
         return join(_all(member.queries, f"{at}/{name}/queries", levels - 1, found))
-    if isinstance(member, (UserNotBody, SchemaNotBody)):
+    if isinstance(member, (UserNotBody, SchemaNotBody, MessageNotBody)):
         return search.Not(_query(member.query, f"{at}/{name}/query", levels - 1, found))
     if isinstance(member, TypeQuery):
         column = "schema_type" if isinstance(body, UserQueryBody) else "type"
         return search.Text(column, member.type, member.method)
-    return _leaf(member)
+    if isinstance(member, UserIdQuery):
+        return search.Is("id" if isinstance(body, UserQueryBody) else "user_id", member.id)
+    if isinstance(member, CreatedQuery):
+        return _created(member, f"{at}/{name}", found)
+    return _message_leaf(member) or _leaf(member)
+
+
+def _message_leaf(body: object) -> search.Query | None:
+    """Turn a query that only messages and webhooks know into a typed one."""
+    match body:
+        case MessageStateQuery(state=state):
+            return search.Is("state", state.removeprefix("MESSAGE_STATE_").lower())
+        case ChannelQuery(channel=channel):
+            return search.Is("channel", channel.value)
+        case KindQuery(kind=value):
+            return search.Is("kind", value)
+        case WebhookIdQuery(id=value):
+            return search.Is("webhook_id", value)
+        case UrlQuery(url=value, method=method):
+            return search.Text("url", value, method)
+        case _:
+            return None
+
+
+def _created(body: CreatedQuery, at: str, found: list[Violation]) -> search.Query:
+    if body.since is None and body.before is None:
+        found.append(Violation(at, "must have since, before or both", "required"))
+    try:
+        since, before = (None if each is None else each.astimezone(UTC) for each in (body.since, body.before))
+    except OverflowError:
+        found.append(Violation(at, "must lie in the years 1 to 9999 of UTC", "range"))
+        return search.AllOf(())
+    return search.During("creation_date", since, before)

@@ -248,7 +248,8 @@ def target(call: Call) -> Target:
     )
 
 
-def _changed(decision: Decision) -> Answer:
+def changed(decision: Decision) -> Answer:
+    """Answer an update."""
     user, codes = decision.user, decision.codes
     view = ChangedView(
         details=details(user, user.organization_id),
@@ -258,7 +259,8 @@ def _changed(decision: Decision) -> Answer:
     return Answer(view, user.sequence, replayed=decision.replayed)
 
 
-def _done(decision: Decision) -> Answer:
+def done(decision: Decision) -> Answer:
+    """Answer a change that gives no codes."""
     user = decision.user
     view = DoneView(details=details(user, user.organization_id))
     return Answer(view, user.sequence, replayed=decision.replayed)
@@ -288,7 +290,7 @@ def acting_organization(call: Call, body: OrganizationBody | None) -> str:
     status=201,
     keyed=True,
     query=_CHECKS,
-    faults=(404, 409),
+    faults=(404, 409, 429),
     example={
         "schemaId": "283746501928374650",
         "data": _DATA,
@@ -349,7 +351,7 @@ async def get_user(call: Call) -> Answer:
     body=UpdateUserBody,
     view=ChangedView,
     query=_CHECKS,
-    faults=(404, 409, 412),
+    faults=(404, 409, 412, 429),
     conditional=True,
     keyed=True,
     example={
@@ -362,7 +364,7 @@ async def update_user(call: Call, body: UpdateUserBody) -> Answer:
     command = users.UpdateUser(
         schema_id=body.schema_id, data=body.data, username=body.username, wishes=contact_wishes(body.contact)
     )
-    return _changed(await users.update_user(call.wiring, target(call), command))
+    return changed(await users.update_user(call.wiring, target(call), command))
 
 
 @operation(
@@ -386,7 +388,7 @@ async def patch_data(call: Call, body: Any) -> Answer:
     `[{"op": "add", "path": "/tags/-", "value": "vip"}]`, and no limit of size or depth may be passed in between.
     """
     patch = read_merge_patch(body) if call.media_type == MERGE else read_json_patch(body)
-    return _done(await patches.patch_data(call.wiring, target(call), patch))
+    return done(await patches.patch_data(call.wiring, target(call), patch))
 
 
 @operation(
@@ -401,7 +403,7 @@ async def patch_data(call: Call, body: Any) -> Answer:
 )
 async def delete_user(call: Call) -> Answer:
     """Delete a user: data, contact, username and codes are erased at once; the id is not used again."""
-    return _done(await users.delete_user(call.wiring, target(call)))
+    return done(await users.delete_user(call.wiring, target(call)))
 
 
 @operation(
@@ -438,7 +440,7 @@ async def search_users(call: Call, body: SearchUsersBody) -> Answer:
 
 def _transition(transition: Transition, also: str, summary: str) -> HTTPRouteHandler:
     async def move_user(call: Call, _body: EmptyBody) -> Answer:
-        return _done(await users.move_user(call.wiring, target(call), transition))
+        return done(await users.move_user(call.wiring, target(call), transition))
 
     move_user.__name__ = f"{transition}_user"
     move_user.__doc__ = f"{summary}. Codes die with a state other than active; a wrong state is refused."
@@ -491,6 +493,15 @@ async def get_user_schema(call: Call) -> Answer:
     return Answer(UserSchemaView(schema=msgspec.Raw(schema.text.encode())))
 
 
+_COUNTRIES = {
+    Channel.EMAIL: "",
+    Channel.PHONE: (
+        " A number of a country to which no codes are sent is refused where a code would be sent to it; with"
+        " `returnCode` or `isVerified` it is taken."
+    ),
+}
+
+
 def _contact_routes(
     channel: Channel, body_type: type[EmailBody | PhoneBody], example: dict[str, Any]
 ) -> list[HTTPRouteHandler]:
@@ -520,13 +531,14 @@ def _contact_routes(
         command = contacts.ResendCode(channel, resend_verification(body))
         return answer(await contacts.resend_code(call.wiring, target(call), command))
 
-    set_address.__name__, set_address.__doc__ = f"set_{channel}", f"Set the {channel}, as an update would."
+    set_address.__name__ = f"set_{channel}"
+    set_address.__doc__ = f"Set the {channel}, as an update would.{_COUNTRIES[channel]}"
     remove_address.__name__ = f"remove_{channel}"
     remove_address.__doc__ = f"Remove the {channel}; a verified one is told."
     verify_address.__name__ = f"verify_{channel}"
     verify_address.__doc__ = f"Verify the {channel} by its code. A wrong code uses up an attempt."
     resend_code.__name__ = f"resend_{channel}_code"
-    resend_code.__doc__ = "Make another code; the one before stays good until it expires."
+    resend_code.__doc__ = f"Make another code; the one before stays good until it expires.{_COUNTRIES[channel]}"
     common: dict[str, Any] = {
         "tag": "Contact",
         "permission": "user.write, or the user itself",
@@ -534,6 +546,7 @@ def _contact_routes(
         "faults": (404, 409, 412),
         "conditional": True,
     }
+    limited = {**common, "faults": (*common["faults"], 429)}
     return [
         operation(
             "PUT",
@@ -543,7 +556,7 @@ def _contact_routes(
             example=example,
             query=_CHECKS,
             keyed=True,
-            **common,
+            **limited,
         )(set_address),
         operation("DELETE", at, summary=f"Remove the {channel}", **common)(remove_address),
         operation(
@@ -553,7 +566,7 @@ def _contact_routes(
             body=VerifyBody,
             example={"verificationCode": "H4KQ9T"},
             keyed=True,
-            **{**common, "faults": (404, 409, 412, 429)},
+            **limited,
         )(verify_address),
         operation(
             "POST",
@@ -563,7 +576,7 @@ def _contact_routes(
             optional_body=True,
             keyed=True,
             example={"returnCode": {}},
-            **common,
+            **limited,
         )(resend_code),
     ]
 

@@ -64,7 +64,9 @@ class TestTelling:
         answer = tenant.owner.put(f"/v3alpha/users/{user_id}", json=body, headers={"x-request-id": "the-request"})
         created, updated = sorted(receiver.wait(2), key=lambda each: int(each["sequence"]))
         assert created["type"] == "user.created"
-        assert updated.pop("id") == receiver.told[-1].headers["webhook-id"]
+        assert updated.pop("id") in {
+            each.headers["webhook-id"] for each in receiver.told if b'"user.updated"' in each.body
+        }
         assert updated == {
             "type": "user.updated",
             "occurredAt": answer.json()["details"]["changeDate"],

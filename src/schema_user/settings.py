@@ -320,9 +320,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         ),
         email_code_ttl=take("EMAIL_CODE_TTL", base.email_code_ttl, _span(_SECOND, _YEAR), _DURATION),
         phone_code_ttl=take("PHONE_CODE_TTL", base.phone_code_ttl, _span(_SECOND, _YEAR), _DURATION),
-        history_ttl=take(
-            "HISTORY_TTL", None, _span(_DAY, 100 * _YEAR), "a duration such as 90d, 1d at least"
-        ),
+        history_ttl=take("HISTORY_TTL", None, _span(_DAY, 100 * _YEAR), "a duration such as 90d, 1d at least"),
         code_length=take("CODE_LENGTH", base.code_length, _number(6, 20), "between 6 and 20"),
         code_attempts=take("CODE_ATTEMPTS", base.code_attempts, _number(1, 20), "between 1 and 20"),
         resend_after=take("RESEND_AFTER", base.resend_after, _span(timedelta(0), _DAY), "between 0s and 1d"),

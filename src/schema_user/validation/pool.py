@@ -387,15 +387,27 @@ class Pool:
         self._hire()
         self._dispatch()
         try:
-            async with asyncio.timeout(PATIENCE):
-                return await mine
+            # While the first workers start, a call is as patient as that may take.
+            for _ in range(int(_START_SECONDS / PATIENCE) if self._starting else 1):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PATIENCE):
+                        return await asyncio.shield(mine)
+                if not self._starting:
+                    break
+            raise TimeoutError  # noqa: TRY301 -- as if there had been one wait
         except BaseException as error:
             if mine.done() and not mine.cancelled():  # it came in the same moment: to the next
                 self._give(mine.result())
                 self._release(payers)
+            mine.cancel()
             if isinstance(error, TimeoutError):
                 raise Crowded from None
             raise
+
+    @property
+    def _starting(self) -> bool:
+        """Whether the first workers are on their way, and none has failed to start."""
+        return not self._failures and not any(each.was_ready for each in self._workers)
 
     def _release(self, payers: Sequence[str]) -> None:
         """Say that the worker that was taken is taken no more, or has ended."""

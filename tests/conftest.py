@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 import pytest_asyncio
+from hypothesis import settings as hypothesis_settings
 from pymongo import MongoClient
 
 from schema_user.commands.bootstrap import prepare
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 
     from schema_user.rooms import Rooms
     from schema_user.wiring import Wiring
+
+# Half of what hypothesis does by itself: the tests are many, and each run draws others.
+hypothesis_settings.register_profile("half", max_examples=50)
+hypothesis_settings.load_profile("half")
 
 _SECRET = "a secret of the tests, long enough for anybody"
 _START_SECONDS = 120

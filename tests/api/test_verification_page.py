@@ -396,7 +396,7 @@ def genuine(tenant: Tenant) -> str:
     return linked_user(tenant, "email", data={"name": "Minnie"})[1]
 
 
-@hypothesis(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(chance=st.data())
 def test_any_byte_of_the_link_that_is_changed_makes_it_worthless(
     genuine: str, server: Server, tenant: Tenant, chance: st.DataObject

@@ -38,7 +38,10 @@ HUMAN: Final = {"profile": {"givenName": "Minnie", "familyName": "Mouse"}}
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="module", params=[1, 3], ids=["one process", "three processes"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(1, id="one process", marks=pytest.mark.soak), pytest.param(3, id="three processes")],
+)
 def server(request: pytest.FixtureRequest, short_dir: Path) -> Iterator[Server]:
     """Serve with one HTTP process or with three."""
     environment = {"SCHEMA_USER_PROCESSES": str(request.param)}

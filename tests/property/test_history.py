@@ -182,7 +182,7 @@ async def lives(stage: Stage, data: dict[str, Any], steps: list[Any], limit: int
     assert same(present, snapshot(found))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(data=DOCUMENTS, steps=st.lists(STEPS, max_size=12), limit=st.integers(1, 5))
 def test_the_past_is_told_as_it_was(stage: Stage, data: dict[str, Any], steps: list[Any], limit: int) -> None:
     """At each sequence and time, in pages of any size; and all changes, done again, lead to the present."""

@@ -132,7 +132,7 @@ def schemas(draw: st.DrawFn) -> dict[str, Any]:
     return {"$schema": _URIS[dialect], **schema, **draw(st.fixed_dictionaries({}, optional=known))}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(schema=schemas(), data=_DATA)
 def test_same_verdict(schema: dict[str, Any], data: Any) -> None:
     """The gate takes the schema, and both engines say the same of the document."""
@@ -161,7 +161,7 @@ def test_places_exist(schema: dict[str, Any], data: Any) -> None:
                 here = here.get(name)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     document=st.one_of(
         _DATA, schemas().map(lambda schema: {**schema, "$schema": "https://json-schema.org/draft/2020-12/schema"})
@@ -249,7 +249,7 @@ class _Maker:
         }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32), dialect=st.sampled_from([Dialect.DRAFT_6, Dialect.DRAFT_7]))
 @example(seed=5822, dialect=Dialect.DRAFT_6)  # propertyNames that refers to false
 def test_engines_agree(seed: int, dialect: Dialect) -> None:

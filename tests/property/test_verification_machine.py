@@ -299,5 +299,5 @@ class VerificationMachine(Asking):
 def test_any_sequence_of_requests_is_answered_as_promised(stage: Stage, caps: Caps) -> None:
     """Every answer, every message and what is stored are what the contract says, whatever came before."""
     staged = type("Staged", (VerificationMachine,), {"stage": stage, "caps": caps})
-    lenient = settings(max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
+    lenient = settings(max_examples=12, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
     run_state_machine_as_test(staged, settings=lenient)

@@ -766,7 +766,7 @@ STEPS_OF_LIFE = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(steps=STEPS_OF_LIFE)
 async def test_in_whatever_order_each_request_has_one_effect(
     rooms: Rooms, other: Wiring, steps: list[tuple[str, int, bool]]

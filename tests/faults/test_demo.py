@@ -65,6 +65,7 @@ def test_the_promises_are_kept_with_eight_clients(folder: Path) -> None:
     assert not list(folder.iterdir())
 
 
+@pytest.mark.soak
 def test_an_interrupt_ends_everything(folder: Path) -> None:
     """Ctrl-C in the middle of the load stops demo, server and database, and removes their files."""
     with _demo(folder, "--updates", "100000", "--clients", "4", "--users", "0") as demo:

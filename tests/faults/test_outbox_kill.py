@@ -312,6 +312,7 @@ async def test_while_it_is_sent(world: World, cut: str, copies: int) -> None:
     await verify_contact(world.wiring, Target(OWNER, "minnie"), VerifyContact(Channel.EMAIL, code_of(live)))
 
 
+@pytest.mark.soak
 async def test_at_any_moment(world: World) -> None:
     """Workers die at moments of chance while messages come in: each arrives, doubles bear the same id."""
     users = [f"user{number}" for number in range(60)]

@@ -161,7 +161,7 @@ class TestStopped:
     @pytest.mark.parametrize(
         ("whole_group", "numbers"),
         [
-            (False, [signal.SIGTERM]),
+            pytest.param(False, [signal.SIGTERM], marks=pytest.mark.soak),
             (True, [signal.SIGINT, signal.SIGTERM, signal.SIGINT]),
         ],
         ids=["once", "whole-group-thrice"],

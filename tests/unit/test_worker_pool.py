@@ -194,8 +194,9 @@ class TestLimits:
         found = await pool.check(json.dumps(SLOW).encode(), json.dumps(SLOW_DATA).encode(), 256 * 1024)
         assert (found.stopped, found.validated, found.gated.violations) == (True, None, [])
 
-    async def test_a_worker_that_hangs_is_killed(self) -> None:
+    async def test_a_worker_that_hangs_is_killed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """One that computes nothing is killed in the end, and the schema is not to blame."""
+        monkeypatch.setattr(pool_module, "BY_THE_CLOCK", 1)
         async with opened(1) as pool:
             task, process = await held(pool)
             with pytest.raises(Crowded):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -224,6 +224,14 @@ KINDS = st.sampled_from(["each", "whole"])
 
 @LENIENT
 @given(SCHEMAS, SCHEMAS, st.sampled_from(list(FieldRole)), DOCUMENTS, DOCUMENTS, KINDS)
+@example(
+    {},
+    {"properties": {"a": {"items": {"urn:zitadel:schema:permission": {}}}}},
+    FieldRole.OWNER,
+    {},
+    {"a": [None]},
+    "each",
+)
 def test_history_shows_no_more_than_the_user_showed(
     today: dict[str, Any], then: dict[str, Any], role: FieldRole, old: Any, new: Any, kind: str
 ) -> None:

@@ -64,7 +64,9 @@ def _seen_change(change: Change, before: Accesses, after: Accesses) -> Change:
             if value is not _HIDDEN:
                 shown[name] = value
     if not shown:
-        return {"pointer": "/".join([_DATA, *tokens[: _readable_depth(tokens, before, after)]])}
+        # Never the place itself: an array that is left out for one of its items stands where one may read.
+        depth = min(_readable_depth(tokens, before, after), max(len(tokens) - 1, 0))
+        return {"pointer": "/".join([_DATA, *tokens[:depth]])}
     if len(shown) > 1 and same(shown["old"], shown["new"]):
         return {"pointer": pointer}  # what differs is hidden inside
     return {"pointer": pointer} | shown

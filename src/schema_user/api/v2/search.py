@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
-from schema_user.api.body import refused
+from schema_user.api.query_tree import NotBody, QueriesBody, query_tree
 from schema_user.api.v2.bodies import Short
 from schema_user.api.v3alpha.contact_bodies import Body
 from schema_user.api.v3alpha.search_bodies import PageBody, StateQuery
 from schema_user.domain import search
 from schema_user.domain.search import TextMethod
-from schema_user.errors import Violation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,13 +115,13 @@ class HumanQueryBody(Body, kw_only=True):
     not_query: HumanNotBody | None = None
 
 
-class HumanQueriesBody(Body, kw_only=True):
+class HumanQueriesBody(QueriesBody, kw_only=True):
     """Several queries."""
 
     queries: list[HumanQueryBody]
 
 
-class HumanNotBody(Body, kw_only=True):
+class HumanNotBody(NotBody, kw_only=True):
     """A query that must not hold."""
 
     query: HumanQueryBody
@@ -143,42 +142,8 @@ def page_of(body: ListHumansBody) -> search.Page:
 
 
 def query_of(bodies: Sequence[HumanQueryBody]) -> search.Query:
-    """Turn the queries of a list into one that all of them must satisfy.
-
-    Raises:
-        Malformed: for a query with no member or several, or nested more than 20 deep.
-    """
-    found: list[Violation] = []
-    made = _all(bodies, "queries", search.MAX_DEPTH, found)
-    if found:
-        raise refused(found)
-    return search.AllOf(made)
-
-
-def _all(bodies: Sequence[HumanQueryBody], at: str, levels: int, found: list[Violation]) -> tuple[search.Query, ...]:
-    return tuple(_query(body, f"{at}/{index}", levels, found) for index, body in enumerate(bodies))
-
-
-def _query(body: HumanQueryBody, at: str, levels: int, found: list[Violation]) -> search.Query:
-    given = {
-        name: member
-        for name, field in zip(body.__struct_encode_fields__, body.__struct_fields__, strict=True)
-        if (member := getattr(body, field)) is not None
-    }
-    if len(given) != 1:
-        words = "must have one member" if not given else "must have one member, not " + ", ".join(given)
-        found.append(Violation(at, words, "alternatives"))
-        return search.AllOf(())
-    if levels == 0:
-        found.append(Violation(at, f"is nested more than {search.MAX_DEPTH} deep", "depth"))
-        return search.AllOf(())
-    ((name, member),) = given.items()
-    if isinstance(member, HumanQueriesBody):
-        inner = _all(member.queries, f"{at}/{name}/queries", levels - 1, found)
-        return search.AnyOf(inner) if name == "orQuery" else search.AllOf(inner)
-    if isinstance(member, HumanNotBody):
-        return search.Not(_query(member.query, f"{at}/{name}/query", levels - 1, found))
-    return _leaf(member)
+    """Turn the queries of a list into one that all of them must satisfy; raises Malformed as ``query_tree`` does."""
+    return query_tree(bodies, lambda _body, member, _at, _found: _leaf(member))
 
 
 def _leaf(body: object) -> search.Query:

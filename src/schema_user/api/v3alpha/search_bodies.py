@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from schema_user.api.body import refused
 from schema_user.api.details import View, rfc3339
+from schema_user.api.query_tree import NotBody, QueriesBody, query_tree
 from schema_user.api.v3alpha.contact_bodies import Body
 from schema_user.domain import search
 from schema_user.domain.contact import Channel
@@ -18,7 +18,7 @@ from schema_user.domain.search import TextMethod
 from schema_user.errors import Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 _Value = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -160,13 +160,13 @@ class UserQueryBody(Body, kw_only=True):
     not_query: UserNotBody | None = None
 
 
-class UserQueriesBody(Body, kw_only=True):
+class UserQueriesBody(QueriesBody, kw_only=True):
     """Several queries."""
 
     queries: list[UserQueryBody]
 
 
-class UserNotBody(Body, kw_only=True):
+class UserNotBody(NotBody, kw_only=True):
     """A query that must not hold."""
 
     query: UserQueryBody
@@ -183,13 +183,13 @@ class SchemaQueryBody(Body, kw_only=True):
     not_query: SchemaNotBody | None = None
 
 
-class SchemaQueriesBody(Body, kw_only=True):
+class SchemaQueriesBody(QueriesBody, kw_only=True):
     """Several queries."""
 
     queries: list[SchemaQueryBody]
 
 
-class SchemaNotBody(Body, kw_only=True):
+class SchemaNotBody(NotBody, kw_only=True):
     """A query that must not hold."""
 
     query: SchemaQueryBody
@@ -274,13 +274,13 @@ class MessageQueryBody(Body, kw_only=True):
     not_query: MessageNotBody | None = None
 
 
-class MessageQueriesBody(Body, kw_only=True):
+class MessageQueriesBody(QueriesBody, kw_only=True):
     """Several queries."""
 
     queries: list[MessageQueryBody]
 
 
-class MessageNotBody(Body, kw_only=True):
+class MessageNotBody(NotBody, kw_only=True):
     """A query that must not hold."""
 
     query: MessageQueryBody
@@ -335,48 +335,19 @@ def _leaf(body: object) -> search.Query:
 
 
 def query_of(bodies: Sequence[AnyQueryBody]) -> search.Query:
-    """Turn the queries of a search into one that all of them must satisfy.
-
-    Raises:
-        Malformed: for a query with no member or several, or nested more than 20 deep.
-    """
-    found: list[Violation] = []
-    made = _all(bodies, "queries", search.MAX_DEPTH, found)
-    if found:
-        raise refused(found)
-    return search.AllOf(made)
+    """Turn the queries of a search into one that all of them must satisfy; raises Malformed as ``query_tree`` does."""
+    return query_tree(bodies, _member)
 
 
-def _all(bodies: Sequence[AnyQueryBody], at: str, levels: int, found: list[Violation]) -> tuple[search.Query, ...]:
-    return tuple(_query(body, f"{at}/{index}", levels, found) for index, body in enumerate(bodies))
-
-
-def _query(body: AnyQueryBody, at: str, levels: int, found: list[Violation]) -> search.Query:
-    given = {
-        name: member
-        for name, field in zip(body.__struct_encode_fields__, body.__struct_fields__, strict=True)
-        if (member := getattr(body, field)) is not None
-    }
-    if len(given) != 1:
-        words = "must have one member" if not given else "must have one member, not " + ", ".join(given)
-        found.append(Violation(at, words, "alternatives"))
-        return search.AllOf(())
-    if levels == 0:
-        found.append(Violation(at, f"is nested more than {search.MAX_DEPTH} deep", "depth"))
-        return search.AllOf(())
-    ((name, member),) = given.items()
-    if isinstance(member, (UserQueriesBody, SchemaQueriesBody, MessageQueriesBody)):
-        join: Callable[[tuple[search.Query, ...]], search.Query] = search.AnyOf if name == "orQuery" else search.AllOf
-        return join(_all(member.queries, f"{at}/{name}/queries", levels - 1, found))
-    if isinstance(member, (UserNotBody, SchemaNotBody, MessageNotBody)):
-        return search.Not(_query(member.query, f"{at}/{name}/query", levels - 1, found))
+def _member(body: Body, member: Body, at: str, found: list[Violation]) -> search.Query:
+    """Turn a query into a typed one; what some names mean depends on what is searched."""
     if isinstance(member, TypeQuery):
         column = "schema_type" if isinstance(body, UserQueryBody) else "type"
         return search.Text(column, member.type, member.method)
     if isinstance(member, UserIdQuery):
         return search.Is("id" if isinstance(body, UserQueryBody) else "user_id", member.id)
     if isinstance(member, CreatedQuery):
-        return _created(member, f"{at}/{name}", found)
+        return _created(member, at, found)
     return _message_leaf(member) or _leaf(member)
 
 

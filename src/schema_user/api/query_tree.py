@@ -1,0 +1,67 @@
+"""Queries that hold others, as every search of every version has them: or, and, not, at most 20 deep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from schema_user.api.body import refused
+from schema_user.api.v3alpha.contact_bodies import Body
+from schema_user.domain import search
+from schema_user.errors import Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Leaf = Callable[[Body, Body, str, list[Violation]], search.Query]
+    """Makes a query of the member of a body, at a pointer; what is wrong with it is added to the violations."""
+
+
+class QueriesBody(Body, kw_only=True):
+    """Several queries, of which ``orQuery`` needs one and ``andQuery`` all; subclasses say of which kind."""
+
+    queries: list[Any]
+
+
+class NotBody(Body, kw_only=True):
+    """A query that must not hold; subclasses say of which kind."""
+
+    query: Any
+
+
+def query_tree(bodies: Sequence[Body], leaf: Leaf) -> search.Query:
+    """Turn the queries of a search into one that all of them must satisfy.
+
+    Raises:
+        Malformed: for a query with no member or several, or nested more than 20 deep.
+    """
+    found: list[Violation] = []
+    made = _all(bodies, "queries", search.MAX_DEPTH, leaf, found)
+    if found:
+        raise refused(found)
+    return search.AllOf(made)
+
+
+def _all(bodies: Sequence[Body], at: str, levels: int, leaf: Leaf, found: list[Violation]) -> tuple[search.Query, ...]:
+    return tuple(_query(body, f"{at}/{index}", levels, leaf, found) for index, body in enumerate(bodies))
+
+
+def _query(body: Body, at: str, levels: int, leaf: Leaf, found: list[Violation]) -> search.Query:
+    given = {
+        name: member
+        for name, field in zip(body.__struct_encode_fields__, body.__struct_fields__, strict=True)
+        if (member := getattr(body, field)) is not None
+    }
+    if len(given) != 1:
+        words = "must have one member" if not given else "must have one member, not " + ", ".join(given)
+        found.append(Violation(at, words, "alternatives"))
+        return search.AllOf(())
+    if levels == 0:
+        found.append(Violation(at, f"is nested more than {search.MAX_DEPTH} deep", "depth"))
+        return search.AllOf(())
+    ((name, member),) = given.items()
+    if isinstance(member, QueriesBody):
+        inner = _all(member.queries, f"{at}/{name}/queries", levels - 1, leaf, found)
+        return search.AnyOf(inner) if name == "orQuery" else search.AllOf(inner)
+    if isinstance(member, NotBody):
+        return search.Not(_query(member.query, f"{at}/{name}/query", levels - 1, leaf, found))
+    return leaf(body, member, f"{at}/{name}", found)

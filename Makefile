@@ -33,11 +33,11 @@ run: $(RUN_STAMP) ## set up once, then serve on http://127.0.0.1:8080
 
 # The tests wait for disks and for processes more than they compute: four at once keep two cores busy.
 test: $(DEV_STAMP) lint ## lint, then every test but the soak
-	$(BIN)/python -m pytest -n 4 --dist loadfile
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 coverage: $(DEV_STAMP) ## the same tests once more, with the branches that they reach
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 4 --dist loadfile
+	$(BIN)/coverage run -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

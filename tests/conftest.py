@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ import pytest
 import pytest_asyncio
 from hypothesis import settings as hypothesis_settings
 from pymongo import MongoClient
+from xdist.scheduler import LoadFileScheduling
 
 from schema_user.commands.bootstrap import prepare
 from schema_user.rooms import wired
@@ -39,9 +41,46 @@ if TYPE_CHECKING:
 hypothesis_settings.register_profile("half", max_examples=50)
 hypothesis_settings.load_profile("half")
 
+ANY_TLS = ssl.create_default_context()
+"""For clients of servers without TLS: one for all, since each takes 40 ms to make."""
 _SECRET = "a secret of the tests, long enough for anybody"
 _START_SECONDS = 120
 _numbers = itertools.count(1)
+
+
+_TOGETHER = {
+    "tests/api/test_isolation.py": "resting",
+    "tests/api/test_roles.py": "resting",
+    "tests/api/test_oauth.py": "proxied",
+    "tests/api/test_verification_page.py": "proxied",
+}
+"""Files whose tests run in one process because they share a server; any other file goes by itself."""
+
+_FIRST = ("test_published_api.py", "resting", "test_kill.py", "faults", "wire", "browser", "proxied", "property", "api")
+"""Files, servers and folders that take longest, so that none of them is left for the end."""
+
+
+class ByServer(LoadFileScheduling):  # type: ignore[misc]  # it has no types
+    """Tests of one file run in one process, and files that share a server, too."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return _TOGETHER.get(file, file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServer:
+    """Choose who runs what."""
+    return ByServer(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    names = {_TOGETHER.get(item.nodeid.partition("::")[0]), item.path.name, item.path.parent.name}
+    return next((place for place, name in enumerate(_FIRST) if name in names), len(_FIRST))
 
 
 @pytest.fixture(scope="session")
@@ -97,10 +136,21 @@ async def prepared(settings: Settings) -> AsyncIterator[Rooms]:
             await rooms.database.drop()
 
 
+@pytest.fixture(scope="session")
+def kept_uri(mongod_uri: str) -> str:
+    """Name the one database of ``rooms``: its collections and indexes take most of a second to make."""
+    return fresh_uri(mongod_uri)
+
+
 @pytest_asyncio.fixture
-async def rooms(mongod_uri: str) -> AsyncIterator[Rooms]:
-    """Give everything wired up, on a prepared database of its own."""
-    async with prepared(settings_for(fresh_uri(mongod_uri))) as made:
+async def rooms(kept_uri: str) -> AsyncIterator[Rooms]:
+    """Give everything wired up, on a prepared database that holds nothing else."""
+    with MongoClient[Any](kept_uri) as client:
+        database = client.get_default_database()
+        for name in database.list_collection_names():
+            database[name].delete_many({})
+    async with wired(settings_for(kept_uri)) as made:
+        await prepare(made.wiring, made.instance)
         yield made
 
 
@@ -123,6 +173,7 @@ class Server:
 
     data_dir: Path
     port: int = field(default_factory=free_port)
+    grpc_port: int | None = None
     token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
@@ -138,6 +189,7 @@ class Server:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SCHEMA_USER_")}
         return inherited | {
             "SCHEMA_USER_PORT": str(self.port),
+            "SCHEMA_USER_GRPC_PORT": str(self.grpc_port or ""),
             "SCHEMA_USER_DATA_DIR": str(self.data_dir),
             "SCHEMA_USER_BOOTSTRAP_TOKEN": self.token,
             **self.environment,
@@ -193,7 +245,7 @@ class Api(httpx.Client):
 
     def __init__(self, url: str, token: str) -> None:
         """Call ``url`` with a token."""
-        super().__init__(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+        super().__init__(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30, verify=ANY_TLS)
         self.token = token
 
     def ok(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
@@ -210,7 +262,7 @@ class Api(httpx.Client):
 @pytest.fixture(scope="session")
 def server(short_dir: Path) -> Iterator[Server]:
     """Run one server for all tests of the API; what they must not share, they make for themselves."""
-    running = Server(short_dir / "server").start()
+    running = Server(short_dir / "server", grpc_port=free_port()).start()
     yield running
     assert running.stop() == 0
     assert "unexpected" not in running.log(), running.log()

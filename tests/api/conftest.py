@@ -1,4 +1,4 @@
-"""TLS for the servers at the other end: a certificate that nobody trusts, unless a test says so."""
+"""Servers that several files share, and TLS for those at the other end: nobody trusts it, unless a test says so."""
 
 from __future__ import annotations
 
@@ -12,11 +12,41 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.conftest import Server
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+FAILURES = 5
+"""Refused requests a minute to the token endpoint that ``proxied`` bears from one peer."""
 
 ELSEWHERE = "127.1"
 """A name of this machine that does not look like one, so that the rules for other machines hold."""
+
+
+@pytest.fixture(scope="session")
+def resting(short_dir: Path) -> Iterator[Server]:
+    """Run a server whose messages wait, for all test files that want one."""
+    yield from _running(short_dir / "resting", SCHEMA_USER_WORKER="false")
+
+
+@pytest.fixture(scope="session")
+def proxied(short_dir: Path) -> Iterator[Server]:
+    """Run a server that believes a proxy on this machine and logs all, for all test files that want one."""
+    yield from _running(
+        short_dir / "proxied",
+        SCHEMA_USER_TRUSTED_PROXIES="127.0.0.1",
+        SCHEMA_USER_LOG_LEVEL="DEBUG",
+        SCHEMA_USER_TOKEN_FAILURES_PER_PEER=str(FAILURES),
+    )
+
+
+def _running(folder: Path, **environment: str) -> Iterator[Server]:
+    running = Server(folder, environment=environment).start()
+    yield running
+    assert running.stop() == 0
+    assert "unexpected" not in running.log(), running.log()
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,6 @@ from tests.conftest import Api, Server, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 STRANGERS: Final = ("self", "ORG_USER_VIEWER", "ORG_USER_MANAGER", "ORG_OWNER", "SCHEMA_AUTHOR")
 """Callers of one organization, who must learn nothing of the other."""
@@ -66,12 +65,9 @@ KINDS: Final = {
 
 
 @pytest.fixture(scope="module")
-def server(short_dir: Path) -> Iterator[Server]:
-    """Run a server whose messages wait."""
-    running = Server(short_dir / "isolation", environment={"SCHEMA_USER_WORKER": "false"}).start()
-    yield running
-    assert running.stop() == 0
-    assert "unexpected" not in running.log(), running.log()
+def server(resting: Server) -> Server:
+    """Call a server whose messages wait."""
+    return resting
 
 
 @pytest.fixture(scope="module")

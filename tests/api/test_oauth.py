@@ -33,12 +33,12 @@ from schema_user.domain.permission import Role
 from schema_user.errors import Unauthenticated
 from schema_user.store.embedded import socket_uri
 from schema_user.wiring import utc_now
+from tests.api.conftest import FAILURES
 from tests.conftest import Server, reason, violations
 from tests.faults.load import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from schema_user.wiring import Wiring
     from tests.conftest import Api, Tenant
@@ -46,24 +46,15 @@ if TYPE_CHECKING:
 TOKENS, USERS, TOKEN_PATH = "/v3alpha/tokens", "/v3alpha/users", "/oauth/v2/token"
 CLIENT_CREDENTIALS = {"grant_type": "client_credentials", "scope": "openid urn:zitadel:iam:org:project:id:zitadel:aud"}
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-FAILURES = 5
-"""Refused requests a minute that the server bears from one peer."""
-
 _peers = itertools.count(1)
 SOMEBODY = rsa.generate_private_key(65537, 2048)
 
 
 @pytest.fixture(scope="module")
-def server(short_dir: Path) -> Iterator[Server]:
-    """Run a server that believes a proxy on this machine, so that each request can come from a peer of its own."""
-    running = Server(short_dir / "oauth", environment={"SCHEMA_USER_TRUSTED_PROXIES": "127.0.0.1"})
-    running.environment["SCHEMA_USER_TOKEN_FAILURES_PER_PEER"] = str(FAILURES)
-    running.environment["SCHEMA_USER_LOG_LEVEL"] = "DEBUG"
-    running.start()
-    yield running
-    assert running.stop() == 0
-    log = running.log()
-    assert "unexpected" not in log, log
+def server(proxied: Server) -> Iterator[Server]:
+    """Call a server that believes a proxy on this machine, so that each request can come from a peer of its own."""
+    yield proxied
+    log = proxied.log()
     assert "sut_" not in log
     assert "sua_" not in log
 

@@ -12,7 +12,6 @@ from tests.conftest import Api, Server, reason, violations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     import httpx
 
@@ -55,12 +54,9 @@ USERS: Final = "/v3alpha/users"
 
 
 @pytest.fixture(scope="module")
-def server(short_dir: Path) -> Iterator[Server]:
-    """Run a server whose messages wait."""
-    running = Server(short_dir / "roles", environment={"SCHEMA_USER_WORKER": "false"}).start()
-    yield running
-    assert running.stop() == 0
-    assert "unexpected" not in running.log(), running.log()
+def server(resting: Server) -> Server:
+    """Call a server whose messages wait."""
+    return resting
 
 
 @pytest.fixture(scope="module")

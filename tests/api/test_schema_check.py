@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
+
+from schema_user.cli import main
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,17 +28,51 @@ _SCHEMA = {
 }
 
 
-def check(folder: Path, schema: Any, data: Any = None, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run the command on files with these documents; a text is written as it is."""
-    arguments = []
+@dataclass(frozen=True)
+class Finished:
+    """How the command ended, and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def written(folder: Path, schema: Any, data: Any) -> list[str]:
+    """Put these documents into files, and give the command's arguments; a text is written as it is."""
+    arguments = ["schema", "check"]
     for name, document in {"": schema, "--data": data}.items():
         if document is not None:
             file = folder / f"{name or 'schema'}.json"
             file.write_text(document if isinstance(document, str) else json.dumps(document), encoding="utf-8")
             arguments += [name, str(file)] if name else [str(file)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SCHEMA_USER_")}
-    command = [sys.executable, "-m", "schema_user.cli", "schema", "check", *arguments, *options]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=folder, env=environment)
+    return arguments
+
+
+def bare_environment() -> dict[str, str]:
+    """Give the environment without settings that the tests' own shell may have."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("SCHEMA_USER_")}
+
+
+def check(folder: Path, schema: Any, data: Any = None, *options: str) -> Finished:
+    """Run the command in this process, which has read its modules already."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.dict(os.environ, bare_environment(), clear=True),
+        mock.patch("schema_user.cli.configure_logging"),
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        status = main([*written(folder, schema, data), *options])
+    return Finished(status, out.getvalue(), err.getvalue())
+
+
+def check_by_hand(folder: Path, schema: Any, data: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command as a person does."""
+    command = [sys.executable, "-m", "schema_user.cli", *written(folder, schema, data)]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=60, cwd=folder, env=bare_environment()
+    )
 
 
 @pytest.mark.parametrize(
@@ -59,7 +99,7 @@ def test_a_table_for_people(tmp_path: Path) -> None:
     """Without a terminal there is no colour and no frame, and no pointer is broken over two lines."""
     name = "n" * 150
     data = {"name": 1, "mail": {}, name: "\x1b[31m"}
-    finished = check(tmp_path, {**_SCHEMA, "propertyNames": {"maxLength": 100}}, data)
+    finished = check_by_hand(tmp_path, {**_SCHEMA, "propertyNames": {"maxLength": 100}}, data)
     assert finished.returncode == 1
     lines = finished.stdout.splitlines()
     assert lines[0].split() == ["where", "rule", "what"]
@@ -69,6 +109,7 @@ def test_a_table_for_people(tmp_path: Path) -> None:
     assert f" data/{name} " in finished.stdout
     assert lines[-1] == "the schema would be taken, but the data does not match it"
     assert "\x1b" not in finished.stdout
+    assert not (tmp_path / "var").exists()  # no server and no database was needed
 
 
 def test_names_cannot_write_to_the_terminal(tmp_path: Path) -> None:

@@ -165,6 +165,7 @@ def test_a_lost_primary(server: Server, replica_set: ReplicaSet) -> None:
     load.check()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("server", ["1s"], indirect=True)
 def test_a_frozen_primary(server: Server, replica_set: ReplicaSet) -> None:
     """A primary that comes back after another was elected takes nothing away, and nobody is told what it believed."""

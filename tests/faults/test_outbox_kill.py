@@ -276,7 +276,9 @@ async def test_between_commit_relay_claim_and_release(world: World) -> None:
         await verify_contact(world.wiring, Target(OWNER, user_id), VerifyContact(Channel.EMAIL, code))
 
 
-@pytest.mark.parametrize(("cut", "copies"), [("greeting", 1), ("data", 1), ("answer", 2)])
+@pytest.mark.parametrize(
+    ("cut", "copies"), [pytest.param("greeting", 1, marks=pytest.mark.soak), ("data", 1), ("answer", 2)]
+)
 async def test_while_it_is_sent(world: World, cut: str, copies: int) -> None:
     """After the claim, in the middle of the mail, before the outcome is noted: it comes, and if twice as the same.
 

@@ -349,16 +349,6 @@ class TestCommands:
         assert examined.returncode == 0
         assert "a primary that answers" in examined.stdout
 
-    def test_schema_check(self, tmp_path: Path) -> None:
-        """A schema is checked as an upload would check it, without any server."""
-        server = Server(tmp_path / "none")
-        good, bad = tmp_path / "good.json", tmp_path / "bad.json"
-        good.write_text('{"type": "object"}')
-        bad.write_text('{"type": "nothing"}')
-        assert command(server, "schema", "check", str(good)).returncode == 0
-        assert command(server, "schema", "check", str(bad)).returncode == 1
-        assert not server.data_dir.exists()
-
     def test_wrong_settings(self, tmp_path: Path) -> None:
         """Settings that are wrong are all named at once, without a traceback and without their values."""
         wrong = {

@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage lint bench bench-scale bench-validation soak demo lock dev clean
+.PHONY: help run test coverage lint bench bench-import bench-scale bench-validation bench-dry-run bench-search soak demo lock proto dev clean
 
 # A virtual environment is full of absolute paths: one that was moved or copied here is made anew.
 ifneq ($(shell cat $(RUN_STAMP) 2>/dev/null),$(CURDIR))
@@ -53,8 +53,17 @@ bench: $(DEV_STAMP) ## measure updates and reads against the driver's own loop, 
 bench-validation: $(DEV_STAMP) ## measure the validators against one another
 	$(BIN)/python -m bench.validation
 
+bench-import: $(DEV_STAMP) ## measure the import of users against the raw driver
+	$(BIN)/python -m bench.imports
+
 bench-scale: $(DEV_STAMP) ## measure updates among millions of users and thousands of schemas
 	$(BIN)/python -m bench.scale
+
+bench-search: $(DEV_STAMP) ## measure searches over the data of a million users
+	$(BIN)/python -m bench.search
+
+bench-dry-run: $(DEV_STAMP) ## measure dry runs, and what they cost the updates meanwhile
+	$(BIN)/python -m bench.dry_run
 
 soak: $(DEV_STAMP) ## the tests that take long on purpose
 	$(BIN)/python -m pytest tests -m soak --timeout=0
@@ -73,6 +82,9 @@ lock: $(DEV_STAMP) ## write the requirements anew from pyproject.toml
 	$(LOCK) pyproject.toml --all-extras --group build --constraints requirements/dev.txt --output-file requirements/run.txt
 	$(LOCK) pyproject.toml --extra motor --extra python-validator --constraints requirements/dev.txt --output-file requirements/server.txt
 	$(LOCK) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
+
+proto: $(DEV_STAMP) ## write the messages of the RPC services anew from proto/
+	$(BIN)/python -P tests/wire/generate_messages.py src/schema_user/rpc/generated
 
 dev: $(DEV_STAMP) ## set up .venv with everything the tests need
 

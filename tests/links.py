@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from schema_user.domain.contact import Channel
-from schema_user.domain.link import Link
+from schema_user.domain.link import RESET_PATH, Link
 
 if TYPE_CHECKING:
     from tests.conftest import Server
 
-_LINK = re.compile(r"https?://\S+/ui/verify/\S+")
+_LINK = re.compile(r"https?://\S+/ui/(?:verify/|password/reset)\S+")
 
 
 def links_to(server: Server, recipient: str, count: int = 1) -> list[str]:
@@ -58,5 +58,5 @@ def read_link(url: str) -> Link:
     """Take a link apart."""
     parts = urlsplit(url)
     values = {name: value for name, (value,) in parse_qs(parts.query).items()}
-    channel = Channel(parts.path.rpartition("/")[2])
+    channel = None if parts.path == RESET_PATH else Channel(parts.path.rpartition("/")[2])
     return Link(channel, values["userID"], values["orgID"], values["code"], values["sig"])

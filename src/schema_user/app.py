@@ -13,15 +13,20 @@ from schema_user.api.door import Door
 from schema_user.api.metrics import Metrics
 from schema_user.api.openapi import build
 from schema_user.api.router import ROUTES, make_router
+from schema_user.api.stream import Streams
 from schema_user.authentication import Gatekeeper
 from schema_user.delivery.preview import Previews
 from schema_user.delivery.transports import make_transports
 from schema_user.delivery.webhook import WebhookWorker
 from schema_user.delivery.worker import Worker
 from schema_user.errors import Unavailable
+from schema_user.jobs.kinds import KINDS
+from schema_user.jobs.runner import running_jobs
 from schema_user.process import STOP_SIGNALS
 from schema_user.rate_limits import RateLimits
 from schema_user.rooms import mongodb_uri, wired
+from schema_user.rpc.services import SERVICES
+from schema_user.rpc.wires import Wires
 from schema_user.store.connection import connected
 
 if TYPE_CHECKING:
@@ -45,6 +50,7 @@ def create_app(settings: Settings) -> contextlib.AbstractAsyncContextManager[Doo
     api = build(ROUTES, version("schema-user"), settings.public_url)
     state = State({"metrics": metrics, "openapi": api, "stopping": False})
     router = make_router(state, lambda app: _serving(settings, app.state))
+    rpc = Wires(SERVICES, router.state, settings.body_max_bytes)
 
     @contextlib.asynccontextmanager
     async def opened() -> AsyncIterator[Door]:
@@ -55,6 +61,7 @@ def create_app(settings: Settings) -> contextlib.AbstractAsyncContextManager[Doo
                 body_seconds=settings.request_timeout.total_seconds(),
                 cors_origins=settings.cors_origins,
                 https=settings.public_url.startswith("https:"),
+                rpc=rpc,
             )
 
     return opened()
@@ -70,8 +77,10 @@ async def _serving(settings: Settings, state: State) -> AsyncIterator[None]:
         state.gatekeeper = Gatekeeper(rooms.wiring, issuers=issuers)
         state.rate_limits = RateLimits(rooms.wiring)
         state.previews = Previews(rooms.wiring)
+        state.streams = Streams()
         delivery = delivering(rooms.wiring) if settings.worker else contextlib.nullcontext()
-        async with relaying(rooms.wiring.relay), relaying(rooms.wiring.schema_relay), delivery:
+        jobs = running_jobs(rooms.wiring, KINDS) if settings.worker else contextlib.nullcontext()
+        async with relaying(rooms.wiring.relay), relaying(rooms.wiring.schema_relay), delivery, jobs:
             yield
 
 
@@ -143,8 +152,9 @@ async def run_worker(settings: Settings) -> None:
             relaying(rooms.wiring.relay),
             relaying(rooms.wiring.schema_relay),
             delivering(rooms.wiring) as at_work,
+            running_jobs(rooms.wiring, KINDS) as jobs,
         ):
-            await asyncio.wait(at_work)
+            await asyncio.wait({*at_work, jobs})
 
 
 def cancel_on_signals() -> Callable[[], None]:

@@ -93,9 +93,7 @@ class Gatekeeper:
         Raises:
             Missing: if it has no role there.
         """
-        exists = await self._wiring.organizations.known(acting) is not None
-        reached_organization(caller, acting, exists=exists)
-        return replace(caller, acting=acting)
+        return await narrowed(self._wiring, caller, acting)
 
     async def _check(self, name: bytes | str, _before: _Believed | None) -> _Believed:
         tokens = self._wiring.tokens
@@ -158,6 +156,17 @@ class Gatekeeper:
     async def _is_active(self, organization_id: str) -> bool:
         organization = await self._wiring.organizations.known(organization_id)
         return organization is not None and organization.active
+
+
+async def narrowed(wiring: Wiring, caller: Caller, acting: str) -> Caller:
+    """Narrow a caller to the organization in which a request acts.
+
+    Raises:
+        Missing: if it has no role there.
+    """
+    exists = await wiring.organizations.known(acting) is not None
+    reached_organization(caller, acting, exists=exists)
+    return replace(caller, acting=acting)
 
 
 def _unauthenticated() -> Unauthenticated:

@@ -18,6 +18,7 @@ import logging
 import os
 import resource
 import signal
+import socket
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +35,8 @@ from schema_user.settings import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from grpc.aio import Server as GrpcServer
 
     from schema_user.api.door import Door
     from schema_user.settings import Settings
@@ -83,8 +86,9 @@ async def _run(settings: Settings) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         await begin.wait()
         async with app as door:
+            grpc = await _grpc(door, settings)
             _settle_garbage_collector()
-            await _answer(door, settings)
+            await _answer(door, settings, grpc)
 
 
 def _settle_garbage_collector() -> None:
@@ -103,17 +107,36 @@ def _told(leave: Callable[[], None], begin: asyncio.Event) -> None:
     leave()
 
 
-def _connections() -> int:
-    """Give the number of connections for which the system has files; it is asked for as many as it allows."""
+def _connections(ports: int) -> int:
+    """Give the number of connections of each port for which the system has files; it is asked for what it allows."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _CONNECTIONS + _OTHER_FILES
+    wanted = ports * _CONNECTIONS + _OTHER_FILES
     files = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < files:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
-    return max(_BACKLOG // 2, files - _OTHER_FILES)
+    return max(_BACKLOG // 2, (files - _OTHER_FILES) // ports)
 
 
-async def _answer(door: Door, settings: Settings) -> None:
+async def _grpc(door: Door, settings: Settings) -> GrpcServer | None:
+    """Answer plain gRPC from now on, if it has a port."""
+    if settings.grpc_port is None:
+        return None
+    # Else it writes a line of no JSON for each request that is none, by whomever; it reads this when it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from schema_user.rpc.grpc_port import listening  # noqa: PLC0415 -- few deployments need it
+
+    family, address = address_of(settings.host, settings.grpc_port)
+    shown = f"[{address}]" if family is socket.AF_INET6 else address
+    return await listening(
+        door,
+        f"{shown}:{settings.grpc_port}",
+        shared=settings.processes > 1,
+        body_max_bytes=settings.body_max_bytes,
+        connections=_connections(2),
+    )
+
+
+async def _answer(door: Door, settings: Settings, grpc: GrpcServer | None) -> None:
     """Answer requests until cancelled; then take no new ones and let those finish whose head has been read."""
     server = Server(
         door,
@@ -122,7 +145,7 @@ async def _answer(door: Door, settings: Settings) -> None:
         interface=Interfaces.ASGINL,
         websockets=False,
         backlog=_BACKLOG,
-        backpressure=_connections(),
+        backpressure=_connections(1 if grpc is None else 2),
         http1_settings=_HTTP1,
         http2_settings=_HTTP2,
         log_enabled=False,
@@ -134,10 +157,14 @@ async def _answer(door: Door, settings: Settings) -> None:
         door.close_soon()
         await asyncio.wait({serving}, timeout=_LAST_CALL_SECONDS)
         server.stop()  # type: ignore[no-untyped-call]
-        _, late = await asyncio.wait({serving}, timeout=DRAIN_SECONDS)
+        draining = {serving}
+        if grpc is not None:
+            draining.add(asyncio.create_task(grpc.stop(DRAIN_SECONDS)))
+        _, late = await asyncio.wait(draining, timeout=DRAIN_SECONDS)
         if late:
             log.warning("requests that did not finish within %d s are cut off", DRAIN_SECONDS)
-            serving.cancel()
+            for each in late:
+                each.cancel()
     serving.result()
 
 

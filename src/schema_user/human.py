@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from schema_user.commands.change import Decision, Target
+    from schema_user.commands.passwords import PasswordWish
     from schema_user.domain.caller import Caller
     from schema_user.domain.repetition import Once
     from schema_user.domain.search import Page, Query
@@ -61,6 +62,7 @@ class CreateHuman:
     phone: AddressWish | None = None
     user_id: str | None = None
     username: str | None = None
+    password: PasswordWish | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class UpdateHuman:
     profile: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
     wishes: tuple[AddressWish, ...] = ()
     remove: frozenset[Channel] = frozenset()
+    password: PasswordWish | None = None
 
 
 def email_wish(text: str, verification: Verification | None, at: str = "email/") -> AddressWish:
@@ -150,6 +153,7 @@ async def create_human(
         user_id=command.user_id,
         username=command.username or normalise_email(email) or email,
         wishes=(command.email,) if command.phone is None else (command.email, command.phone),
+        password=command.password,
     )
     with _said_of(_V2_NAMES):
         return await users.create_user(
@@ -161,17 +165,21 @@ async def update_human(wiring: Wiring, target: Target, command: UpdateHuman) -> 
     """Update a person: everything that the command names, or nothing.
 
     Raises:
-        Malformed, Missing, Denied, StaleSequence, Conflict, Aborted, Exhausted: as ``users.update_user()``.
+        Malformed, Missing, Denied, StaleSequence, Conflict, Aborted, Exhausted: as ``users.update_user()``, and as
+            ``ready_password()`` for a password.
         Unmet: as there, or for a user of another schema.
     """
+    target = target_human(wiring, target)
     update = users.UpdateUser(
         username=command.username,
         edit=_edit(command.profile),
         wishes=command.wishes,
         remove=command.remove,
     )
+    if command.password is not None:
+        update = await users.with_password(wiring, target, update, command.password)
     with _said_of(_V2_NAMES):
-        return await users.update_user(wiring, target_human(wiring, target), update)
+        return await users.update_user(wiring, target, update)
 
 
 async def replace_profile(wiring: Wiring, target: Target, profile: Mapping[str, str]) -> Decision:

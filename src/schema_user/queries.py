@@ -22,9 +22,18 @@ from schema_user.domain.access import (
     require,
     require_user,
 )
+from schema_user.domain.data_search import (
+    MOST_DATA_QUERIES,
+    canonical_path,
+    data_queries,
+    entries_of,
+    with_entries,
+)
+from schema_user.domain.job import JobKind
+from schema_user.domain.job_access import reached_dry_run
 from schema_user.domain.permission import Permission
 from schema_user.domain.search import AllOf, AnyOf, Is, Not, Text
-from schema_user.errors import Missing, Unmet, Violation
+from schema_user.errors import Malformed, Missing, Unmet, Violation
 from schema_user.store.tokens import within
 from schema_user.validation.seen_schema import seen_schema
 from schema_user.wiring import aside
@@ -33,10 +42,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from schema_user.domain.caller import Caller, Token
+    from schema_user.domain.comparison import Comparison
+    from schema_user.domain.job import Job
     from schema_user.domain.message import SeenMessage
     from schema_user.domain.organization import Organization
-    from schema_user.domain.schema import UserSchema
-    from schema_user.domain.search import Page, Query
+    from schema_user.domain.schema import IndexedPath, UserSchema
+    from schema_user.domain.search import Data, Entries, Page, Query
     from schema_user.domain.user import User
     from schema_user.domain.webhook import Webhook
     from schema_user.store.connection import Document
@@ -50,6 +61,25 @@ class SeenUser:
 
     user: User
     schema_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What changed between two revisions of a schema."""
+
+    from_revision: int
+    to_revision: int
+    comparison: Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class SeenIndexing:
+    """What a schema marks, its last back-fill, and the organizations of whose users the caller may hear (None: all)."""
+
+    paths: tuple[IndexedPath, ...]
+    unique: tuple[str, ...]
+    job: Job | None
+    organizations: frozenset[str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +166,16 @@ async def search_users(wiring: Wiring, caller: Caller, query: Query, page: Page)
 
     Raises:
         Denied: if the caller holds ``user.read`` nowhere.
+        Malformed: ``FIELD_NOT_INDEXED``, for a path that no schema within its reach has indexed.
+        Unmet: ``INDEX_NOT_READY``, while one of those is being back-filled; ``SEARCH_TOO_BROAD``.
     """
     organizations = _searchable(caller, Permission.USER_READ)
     scope: Document = {"deleted": False}
     if organizations is not None:
         scope["organization_id"] = {"$in": sorted(organizations)}
     binding = _binding(caller, "users", query)
-    found = await wiring.users.search(scope, await _without_types(wiring, query), page, binding)
+    asked = await _without_types(wiring, await _with_entries(wiring, caller, organizations, query))
+    found = await wiring.users.search(scope, asked, page, binding)
     heads = {user.schema_id: await wiring.schemas.head(user.schema_id) for user in found.items}
     seen = [await _as_seen(wiring, caller, user, heads[user.schema_id]) for user in found.items]
     types = {schema_id: head.type for schema_id, head in heads.items() if head is not None}
@@ -154,6 +187,42 @@ def _searchable(caller: Caller, permission: Permission) -> frozenset[str] | None
     if organizations is not None and not organizations:
         raise lacking(permission)
     return organizations
+
+
+async def _with_entries(wiring: Wiring, caller: Caller, organizations: frozenset[str] | None, query: Query) -> Query:
+    """Ask the index for what is asked of ``data``, of users whose schemas have the path indexed."""
+    asked = list(data_queries(query))
+    if not asked:
+        return query
+    if len(asked) > MOST_DATA_QUERIES:
+        violation = Violation(asked[MOST_DATA_QUERIES].at, f"is one of more than {MOST_DATA_QUERIES}", "maxItems")
+        raise Malformed("FIELD_INVALID", f"{violation.field} {violation.description}", [violation])
+    paths = {canonical_path(each.path) or "" for each in asked}
+    markings = {path: await wiring.schemas.marking(path, organizations) for path in paths}
+
+    def known(data: Data) -> Entries:
+        path = canonical_path(data.path) or ""
+        marked = {
+            schema_id: each for schema_id, held in markings[path].items() for each in held.paths if each.path == path
+        }
+        if not marked:
+            violation = Violation(f"{data.at}/path", "is indexed by no schema that the caller knows", "notIndexed")
+            raise Malformed("FIELD_NOT_INDEXED", f"{violation.field} {violation.description}", [violation])
+        unready = sorted(schema_id for schema_id, each in marked.items() if not each.ready)
+        if unready:
+            violation = Violation(f"{data.at}/path", "is being indexed for the users there were before", "notReady")
+            facts = {"path": path, "schemaId": unready[0]}
+            raise Unmet("INDEX_NOT_READY", f"{violation.field} {violation.description}", [violation], metadata=facts)
+        own = all(each.own for each in marked.values())
+        return dataclasses.replace(
+            entries_of(data),
+            schemas=frozenset(marked),
+            stale=frozenset(each for each, held in markings[path].items() if path in held.stale),
+            # Whoever may read it of others and not of itself must not find itself by it.
+            unseen=None if own else caller.user_id,
+        )
+
+    return with_entries(query, known)
 
 
 async def _without_types(wiring: Wiring, query: Query) -> Query:
@@ -211,6 +280,21 @@ async def list_revisions(wiring: Wiring, caller: Caller, schema_id: str) -> list
         Missing, Denied: as for reading it.
     """
     return await wiring.schemas.revisions(await _readable_schema(wiring, caller, schema_id))
+
+
+async def compare_revisions(
+    wiring: Wiring, caller: Caller, schema_id: str, before: int | None, after: int | None
+) -> Compared:
+    """Compare a schema's revision with a later or earlier one; absent: the current one with the one before it.
+
+    Raises:
+        Missing, Denied: as for reading them.
+        Unavailable: if too many validations wait.
+    """
+    head = await get_schema(wiring, caller, schema_id)
+    new = await get_schema(wiring, caller, schema_id, head.revision if after is None else after)
+    old = await get_schema(wiring, caller, schema_id, max(1, new.revision - 1) if before is None else before)
+    return Compared(old.revision, new.revision, await wiring.validators.compare(old, new))
 
 
 async def search_schemas(wiring: Wiring, caller: Caller, query: Query, page: Page) -> Found[UserSchema]:
@@ -300,6 +384,33 @@ async def get_message(wiring: Wiring, caller: Caller, message_id: str) -> SeenMe
     message = reached_message(caller, await wiring.outbox.read(message_id), message_id)
     require(caller, Permission.MESSAGE_READ, message.organization_id)
     return message
+
+
+async def get_dry_run(wiring: Wiring, caller: Caller, schema_id: str, job_id: str) -> Job:
+    """Give a dry run of a schema.
+
+    Raises:
+        Missing: if it is not there for the caller: who could not have started it knows nothing of it.
+        Denied: without the permissions to start one.
+    """
+    schema = reached_schema(caller, await wiring.schemas.find(schema_id), schema_id)
+    return reached_dry_run(caller, schema, await wiring.jobs.read(job_id), job_id)
+
+
+async def get_indexing(wiring: Wiring, caller: Caller, schema_id: str) -> SeenIndexing:
+    """Give what a schema has indexed and unique, and its last back-fill.
+
+    Raises:
+        Missing, Denied: as for reading the schema.
+    """
+    schema = await _readable_schema(wiring, caller, schema_id)
+    plan = await wiring.plans.get(schema)
+    return SeenIndexing(
+        schema.marking.paths,
+        tuple(sorted(plan.unique)) if plan is not None else (),
+        await wiring.jobs.latest(schema_id, JobKind.BACK_FILL),
+        caller.organizations(Permission.USER_READ),
+    )
 
 
 async def get_webhook(wiring: Wiring, caller: Caller, webhook_id: str) -> Webhook:

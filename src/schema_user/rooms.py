@@ -6,22 +6,29 @@ It knows neither the web framework nor a transport, so the server and short comm
 from __future__ import annotations
 
 import contextlib
+import hmac
 import os
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from schema_user.domain.keyring import Keyring
+from schema_user.hashing.hasher import Hasher
 from schema_user.store import embedded
 from schema_user.store.claims import ClaimStore
 from schema_user.store.connection import Database
+from schema_user.store.erasure import Erasure
 from schema_user.store.history import HistoryStore
 from schema_user.store.instance import InstanceStore
+from schema_user.store.jobs import JobStore
+from schema_user.store.mailbox import Mailbox
+from schema_user.store.markings import MarkingStore
 from schema_user.store.organizations import OrganizationStore
 from schema_user.store.outbox import OutboxStore
 from schema_user.store.quotas import QuotaStore
 from schema_user.store.relay import Relay
 from schema_user.store.requests import RequestStore
+from schema_user.store.schema_users import SchemaUsers
 from schema_user.store.schemas import SchemaStore
 from schema_user.store.tokens import TokenStore
 from schema_user.store.users import UserStore
@@ -73,15 +80,18 @@ async def wired(settings: Settings) -> AsyncIterator[Rooms]:
     """
     database = Database(mongodb_uri(settings), settings.mongodb_driver, settings.mongodb_timeout)
     pool = Pool(settings.validation_workers_here, settings.validator)
+    hasher = Hasher()
     try:
         keyring = keyring_of(settings)
         instance = InstanceStore(database, keyring)
         instance_id = str(await instance.once("id", str(secrets.randbits(62))))
         claim_key = await instance.claim_key(secrets.token_bytes(_CLAIM_KEY_BYTES))
-        relay, schema_relay = Relay(database), Relay(database, "schemas")
+        mailbox = Mailbox(settings.data_dir) if settings.embedded else None
+        relay, schema_relay = Relay(database, erasure=Erasure(database, mailbox)), Relay(database, "schemas")
         wiring = Wiring(
             settings=settings,
             keyring=keyring,
+            request_key=hmac.digest(claim_key, b"digests of requests", "sha256"),
             instance_id=instance_id,
             instance=instance,
             users=UserStore(database, keyring, relay, settings.history_ttl),
@@ -96,12 +106,17 @@ async def wired(settings: Settings) -> AsyncIterator[Rooms]:
             requests=RequestStore(database),
             claims=ClaimStore(database, claim_key),
             quotas=QuotaStore(database, claim_key),
+            jobs=JobStore(database),
+            schema_users=SchemaUsers(database),
+            markings=MarkingStore(database, SchemaUsers(database)),
             validators=Validators(
                 pool, cache_bytes=settings.validator_cache_bytes, max_schema_bytes=settings.schema_max_bytes
             ),
+            hasher=hasher,
         )
         yield Rooms(wiring, database, instance, pool)
     finally:
+        await hasher.close()
         await pool.close()
         await database.close()
 

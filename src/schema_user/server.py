@@ -66,7 +66,9 @@ def serve(settings: Settings, require_usable: Callable[[], None]) -> None:
         require_usable()
         with _local_database(settings):
             try:
-                _require_port(settings)
+                _require_port(settings.host, settings.port)
+                if settings.grpc_port is not None:
+                    _require_port(settings.host, settings.grpc_port)
                 token = _prepared(settings)
                 _announce_token(settings, token)
                 _serve_http(settings, processes)
@@ -125,7 +127,7 @@ def _metrics_directory(settings: Settings) -> Iterator[None]:
     yield
 
 
-def _require_port(settings: Settings) -> None:
+def _require_port(host: str, port: int) -> None:
     """Raise SystemExit unless the port is free.
 
     Granian sets SO_REUSEPORT, so it would not be refused but share the port with another server of the same user.
@@ -133,16 +135,16 @@ def _require_port(settings: Settings) -> None:
     deadline = time.monotonic() + _PORT_WAIT
     while True:
         try:
-            family, address = address_of(settings.host, settings.port)
+            family, address = address_of(host, port)
             with socket.socket(family) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((address, settings.port))
+                probe.bind((address, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
                 time.sleep(_POLL)
                 continue
             why = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
-            sentence = f"schema-user: cannot listen on port {settings.port} of {settings.host}: {why}"
+            sentence = f"schema-user: cannot listen on port {port} of {host}: {why}"
             raise SystemExit(sentence) from None
         return
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from schema_user.domain.duration import parse_duration
 from schema_user.domain.issuer import Issuer, read_issuers
+from schema_user.domain.password import MAX_LENGTH, Policy
 from schema_user.domain.rate import RATE_RULE, Rate, parse_rate
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ T = TypeVar("T")
 PREFIX = "SCHEMA_USER_"
 SECRETS = ("MONGODB_URI", "BOOTSTRAP_TOKEN", "SECRET_KEY", "SMTP_URL", "SMS_URL")
 SECRET_MIN_CHARACTERS = 32
+PASSWORD_NEEDS = ("lowercase", "uppercase", "number", "symbol")
 
 
 class SettingsError(Exception):
@@ -45,6 +47,7 @@ class Settings:
 
     host: str = "127.0.0.1"
     port: int = 8080
+    grpc_port: int | None = None
     processes: int = 1
     data_dir: Path = Path("var")
     mongodb_uri: str | None = field(default=None, repr=False)
@@ -77,6 +80,11 @@ class Settings:
     codes_per_address: int = 20
     codes_per_organization: int = 10_000
     codes_per_phone_prefix: int = 100
+    unique_emails: bool = False
+    password_min_length: int = 8
+    password_needs: tuple[str, ...] = PASSWORD_NEEDS
+    password_tries: int = 10
+    password_locked_for: timedelta = timedelta(minutes=15)
     phone_countries: tuple[str, ...] = ()
     default_phone_region: str | None = None
     url_template_hosts: tuple[str, ...] = ()
@@ -99,6 +107,11 @@ class Settings:
     def service(self) -> str:
         """What people know the service by: the name of the sender of mail, else the host of the public URL."""
         return parseaddr(self.mail_from)[0] or urlsplit(self.public_url).netloc.rpartition("@")[2]
+
+    @property
+    def password_policy(self) -> Policy:
+        """What new passwords must have."""
+        return Policy(self.password_min_length, *(each in self.password_needs for each in PASSWORD_NEEDS))
 
     @property
     def private_addresses_allowed(self) -> bool:
@@ -210,6 +223,13 @@ def _regions(text: str) -> tuple[str, ...]:
     return tuple(_region(each.strip()) for each in text.split(","))
 
 
+def _password_needs(text: str) -> tuple[str, ...]:
+    named = {each.strip().lower() for each in text.split(",")} - {"none"}
+    if not named <= set(PASSWORD_NEEDS):
+        raise ValueError
+    return tuple(each for each in PASSWORD_NEEDS if each in named)
+
+
 def _hosts(text: str) -> tuple[str, ...]:
     return tuple(host.strip().lower() for host in text.split(",") if host.strip())
 
@@ -279,6 +299,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     settings = Settings(
         host=host,
         port=port,
+        grpc_port=take("GRPC_PORT", None, _number(1, 65535), "a port between 1 and 65535"),
         processes=take("PROCESSES", base.processes, _number(1, 64), "a number between 1 and 64"),
         data_dir=take("DATA_DIR", base.data_dir, Path, "a directory").absolute(),
         mongodb_uri=take("MONGODB_URI", None, _url("mongodb", "mongodb+srv"), "a mongodb:// or mongodb+srv:// URI"),
@@ -328,6 +349,15 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         codes_per_address=take("CODES_PER_ADDRESS", base.codes_per_address, _CAP, _CAP_RULE),
         codes_per_organization=take("CODES_PER_ORGANIZATION", base.codes_per_organization, _CAP, _CAP_RULE),
         codes_per_phone_prefix=take("CODES_PER_PHONE_PREFIX", base.codes_per_phone_prefix, _CAP, _CAP_RULE),
+        password_min_length=take(
+            "PASSWORD_MIN_LENGTH", base.password_min_length, _number(1, MAX_LENGTH), f"between 1 and {MAX_LENGTH}"
+        ),
+        password_needs=take(
+            "PASSWORD_NEEDS", base.password_needs, _password_needs, f"none, or some of {', '.join(PASSWORD_NEEDS)}"
+        ),
+        password_tries=take("PASSWORD_TRIES", base.password_tries, _number(1, 100), "between 1 and 100"),
+        password_locked_for=take("PASSWORD_LOCKED_FOR", base.password_locked_for, _span(_SECOND, _DAY), _DURATION),
+        unique_emails=take("UNIQUE_EMAILS", base.unique_emails, _truth, "true or false"),
         phone_countries=take("PHONE_COUNTRIES", (), _regions, "two-letter regions such as CH, separated by commas"),
         default_phone_region=take("DEFAULT_PHONE_REGION", None, _region, "a two-letter region such as CH"),
         url_template_hosts=take("URL_TEMPLATE_HOSTS", (), _hosts, "host names, separated by commas"),
@@ -345,6 +375,8 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     )
     if not settings.embedded and not settings.secret_keys:
         reader.problems.append(f"{PREFIX}SECRET_KEY is required with {PREFIX}MONGODB_URI.")
+    if settings.grpc_port == settings.port:
+        reader.problems.append(f"{PREFIX}GRPC_PORT must not be {PREFIX}PORT.")
     if reader.problems:
         raise SettingsError(reader.problems)
     return settings

@@ -14,6 +14,7 @@ import msgspec
 from schema_user.domain.field_access import field_role
 from schema_user.domain.identifier import make_id
 from schema_user.domain.permission import Permission
+from schema_user.validation.index_keyword import PlanCache
 from schema_user.validation.permission_keyword import PermissionCache
 
 if TYPE_CHECKING:
@@ -24,15 +25,19 @@ if TYPE_CHECKING:
     from schema_user.domain.keyring import Keyring
     from schema_user.domain.schema import UserSchema
     from schema_user.errors import Violation
+    from schema_user.hashing.hasher import Hasher
     from schema_user.settings import Settings
     from schema_user.store.claims import ClaimStore
     from schema_user.store.history import HistoryStore
     from schema_user.store.instance import InstanceStore
+    from schema_user.store.jobs import JobStore
+    from schema_user.store.markings import MarkingStore
     from schema_user.store.organizations import OrganizationStore
     from schema_user.store.outbox import OutboxStore
     from schema_user.store.quotas import QuotaStore
     from schema_user.store.relay import Relay
     from schema_user.store.requests import RequestStore
+    from schema_user.store.schema_users import SchemaUsers
     from schema_user.store.schemas import SchemaStore
     from schema_user.store.tokens import TokenStore
     from schema_user.store.users import UserStore
@@ -122,6 +127,7 @@ class Wiring:
 
     settings: Settings
     keyring: Keyring
+    request_key: bytes
     instance_id: str
     instance: InstanceStore
     users: UserStore
@@ -136,8 +142,13 @@ class Wiring:
     requests: RequestStore
     claims: ClaimStore
     quotas: QuotaStore
+    jobs: JobStore
+    schema_users: SchemaUsers
+    markings: MarkingStore
     validators: Validators
+    hasher: Hasher
     permissions: PermissionCache = field(default_factory=PermissionCache)
+    plans: PlanCache = field(default_factory=PlanCache)
     now: Callable[[], datetime] = utc_now
     choose: Callable[[Sequence[str]], str] = secrets.choice
     turns: Turns = field(default_factory=Turns)

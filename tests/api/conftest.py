@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ssl
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from pymongo import MongoClient
 
+from schema_user.domain.job import JobState
+from schema_user.store.embedded import socket_uri
 from tests.conftest import Server
 
 if TYPE_CHECKING:
@@ -29,6 +32,13 @@ ELSEWHERE = "127.1"
 def resting(short_dir: Path) -> Iterator[Server]:
     """Run a server whose messages wait, for all test files that want one."""
     yield from _running(short_dir / "resting", SCHEMA_USER_WORKER="false")
+
+
+@pytest.fixture
+def no_jobs(resting: Server) -> None:
+    """Forget jobs that wait for a worker: a server without one bears only so many."""
+    with MongoClient[Any](socket_uri(resting.data_dir)) as client:
+        client.schema_user.jobs.delete_many({"state": {"$in": [JobState.PENDING, JobState.RUNNING]}})
 
 
 @pytest.fixture(scope="session")

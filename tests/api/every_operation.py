@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.conftest import SCHEMA, Api, Server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator
 
     import httpx
 
@@ -30,6 +30,8 @@ NOTHING: Final = dict[str, str](
     messageId="999999999999999996:ffffffffffffffffffffffff",
     webhookId="999999999999999995",
     humanId="999999999999999997",
+    jobId="999999999999999998",
+    migrationId="999999999999999990",
 )
 """Ids of the service's own form that nothing ever had."""
 
@@ -41,17 +43,23 @@ class Row:
     """What one operation is about, and what it needs.
 
     ``about`` is what the path names, or ``search``, ``create``, ``instance`` (creates an organization), ``anywhere``.
-    ``needs`` is the permission of the contract's tables; ``itself``: the user may do it to itself without. ``at_home``:
-    without the header it acts in the caller's own organization, wherever else the caller's roles reach.
+    ``needs`` is the permission of the contract's tables, and ``also`` another one; ``itself``: the user may do it to
+    itself without. ``at_home``: without the header it acts in the caller's own organization, wherever else the
+    caller's roles reach.
     ``body`` makes a body that works, of the ids of an organization's things.
     """
 
     about: str
     needs: str
     body: Callable[[dict[str, str]], Any] | None = None
+    also: str = ""
     itself: bool = False
     media_type: str = "application/json"
     at_home: bool = False
+
+    def permits(self, held: Container[str]) -> bool:
+        """Whether these permissions are enough."""
+        return self.needs in held and (not self.also or self.also in held)
 
     @property
     def reads(self) -> bool:
@@ -97,6 +105,10 @@ def _code(_ids: dict[str, str]) -> Any:
     return {"verificationCode": "ABCDEF"}
 
 
+def _new_password(_ids: dict[str, str]) -> Any:
+    return {"newPassword": {"password": "Secr3tP4ssw0rd!"}, "verificationCode": "ABCDEF"}
+
+
 def _person(_ids: dict[str, str]) -> Any:
     return {"data": {"name": f"Person {next(_numbers)}"}}
 
@@ -114,12 +126,15 @@ OPERATIONS: Final[dict[str, Row]] = {
     "patch_data": Row(
         "user", "user.write", lambda _: {"age": 7}, itself=True, media_type="application/merge-patch+json"
     ),
+    "import_users": Row("search", "user.write", _nothing, media_type="application/x-ndjson"),
+    "export_users": Row("search", "user.read"),
     "search_users": Row("search", "user.read", _nothing),
     "search_users_alias": Row("search", "user.read", _nothing),
     **_states("deactivate", "reactivate", "lock", "unlock"),
     "validate_user": Row("user", "user.read", _nothing),
     "get_user_schema": Row("user", "user.read", itself=True),
     "get_user_history": Row("user", "user.read"),
+    "get_access_report": Row("user", "user.read"),
     "set_email": Row("user", "user.write", lambda _: {"address": f"n{next(_numbers)}@example.com"}, itself=True),
     "remove_email": Row("user", "user.write", itself=True),
     "verify_email": Row("user", "user.write", _code, itself=True),
@@ -128,6 +143,9 @@ OPERATIONS: Final[dict[str, Row]] = {
     "remove_phone": Row("user", "user.write", itself=True),
     "verify_phone": Row("user", "user.write", _code, itself=True),
     "resend_phone_code": Row("user", "user.write", _nothing, itself=True),
+    "set_password": Row("user", "user.write", _new_password, itself=True),
+    "reset_password": Row("user", "user.write", _nothing, itself=True),
+    "verify_password": Row("user", "user.write", lambda _: {"password": "wr0ng Passw0rd"}),
     "create_human": Row("create", "user.write", _human),
     "update_human": Row("human", "user.write", _profile, itself=True),
     "get_human": Row("human", "user.read", itself=True),
@@ -144,6 +162,8 @@ OPERATIONS: Final[dict[str, Row]] = {
     "resend_human_email_code": Row("human", "user.write", _nothing, itself=True),
     "resend_human_email_code_alias": Row("human", "user.write", _nothing, itself=True),
     "resend_human_phone_code": Row("human", "user.write", _nothing, itself=True),
+    "set_human_password": Row("human", "user.write", _new_password, itself=True),
+    "reset_human_password": Row("human", "user.write", _nothing, itself=True),
     **{
         f"replace_human_profile{alias}": Row(
             "human", "user.write", lambda _: {"firstName": f"N{next(_numbers)}", "lastName": "Mouse"}, at_home=True
@@ -165,7 +185,40 @@ OPERATIONS: Final[dict[str, Row]] = {
     "reactivate_schema": Row("schema", "userschema.write", _nothing),
     "search_schemas": Row("search", "userschema.read", _nothing),
     "list_revisions": Row("schema", "userschema.read"),
+    "start_dry_run": Row("schema", "userschema.write", lambda _: {"schema": {}}, also="user.read"),
+    "get_dry_run": Row("job", "userschema.write", also="user.read"),
+    "get_indexing": Row("schema", "userschema.read"),
+    "repeat_indexing": Row("schema", "userschema.write", _nothing),
+    "cancel_dry_run": Row("job", "userschema.write", _nothing, also="user.read"),
+    "compare_revisions": Row("schema", "userschema.read"),
+    "start_migration": Row("schema", "userschema.write", lambda _: {"toRevision": 1}, also="user.write"),
+    "get_migration": Row("migration", "userschema.write", also="user.write"),
+    "cancel_migration": Row("migration", "userschema.write", _nothing, also="user.write"),
+    "retry_migration": Row("migration", "userschema.write", _nothing, also="user.write"),
     "check_schema": Row(ANYWHERE, "userschema.read", lambda _: {"schema": {}}),
+    "create_user_resource": Row("create", "user.write", _user),
+    "get_user_resource": Row("user", "user.read", itself=True),
+    "patch_user_resource": Row("user", "user.write", _person, itself=True),
+    "delete_user_resource": Row("user", "user.delete"),
+    "search_user_resources": Row("search", "user.read", _nothing),
+    **{
+        f"{verb}_user_resource": Row("user", "user.write", _nothing)
+        for verb in ("deactivate", "activate", "lock", "unlock")
+    },
+    "set_contact_email": Row(
+        "user", "user.write", lambda _: {"address": f"n{next(_numbers)}@example.com"}, itself=True
+    ),
+    "verify_contact_email": Row("user", "user.write", _code, itself=True),
+    "resend_contact_email_code": Row("user", "user.write", _nothing, itself=True),
+    "set_contact_phone": Row("user", "user.write", lambda _: {"number": f"+4179{next(_numbers):07}"}, itself=True),
+    "verify_contact_phone": Row("user", "user.write", _code, itself=True),
+    "resend_contact_phone_code": Row("user", "user.write", _nothing, itself=True),
+    "create_schema_resource": Row("create", "userschema.write", _schema),
+    "get_schema_resource": Row("schema", "userschema.read"),
+    "patch_schema_resource": Row("schema", "userschema.write", lambda _: {"type": f"t{next(_numbers)}"}),
+    "delete_schema_resource": Row("schema", "userschema.delete"),
+    **{f"{verb}_schema_resource": Row("schema", "userschema.write", _nothing) for verb in ("deactivate", "reactivate")},
+    "search_schema_resources": Row("search", "userschema.read", _nothing),
     "create_organization": Row("instance", "instance", lambda _: {"name": "Made"}),
     "get_organization": Row("organization", "org.read"),
     "update_organization": Row("organization", "org.write", lambda _: {"name": f"Name {next(_numbers)}"}),
@@ -202,6 +255,7 @@ OPEN: Final = {
         (f"{verb}_{channel}" for channel in ("email", "phone") for verb in ("open", "post")),
         "only with a signed link: tests/api/test_verification_page.py",
     ),
+    **dict.fromkeys(("open_password", "post_password"), "only with a signed link: tests/api/test_passwords.py"),
     "preview_page": "this machine, or message.read: test_metrics_and_previews_ask_who_comes_from_elsewhere",
 }
 """What needs none, and why that tells nothing, or where it is tested."""
@@ -224,6 +278,8 @@ class Published:
         row = OPERATIONS[self.name]
         if row.about == "human":
             ids = {**ids, "userId": ids["humanId"]}
+        if row.about == "migration":
+            ids = {**ids, "jobId": ids["migrationId"]}
         path = re.sub(r"{(\w+)}", lambda match: ids[match[1]], self.path)
         sent = row.body(ids) if body is None and row.body is not None else body
         given = {"Content-Type": row.media_type} if sent is not None else {}
@@ -296,7 +352,7 @@ class Place:
         organization_id = admin.ok("POST", "/v3alpha/organizations", {"name": "Mouse"})["organizationId"]
         place = cls(organization_id, admin, server, {"organizationId": organization_id})
         place.ids["schemaId"] = place.schema()
-        for kind in ("user", "human", "token", "webhook", "message"):
+        for kind in ("user", "human", "token", "webhook", "message", "job", "migration"):
             place.ids[f"{kind}Id"] = place.fresh(kind)
         return place
 
@@ -343,6 +399,23 @@ class Place:
     def webhook(self) -> str:
         """Make a webhook, and give its id."""
         return str(self.admin.ok("POST", "/v3alpha/webhooks", _webhook(self.ids))["webhookId"])
+
+    def job(self) -> str:
+        """Start a dry run and cancel it, and give its id."""
+        path = f"/v3alpha/user_schemas/{self.ids['schemaId']}/dry_run"
+        made = str(self.admin.ok("POST", path, {"schema": {}})["jobId"])
+        self.admin.ok("POST", f"{path}/{made}/cancel")
+        return made
+
+    def migration(self) -> str:
+        """Start a migration and cancel it, and give its id."""
+        path = f"/v3alpha/user_schemas/{self.ids['schemaId']}/migrations"
+        made = str(self.admin.ok("POST", path, {"toRevision": 1})["jobId"])
+        deadline = time.monotonic() + 20
+        while self.admin.ok("POST", f"{path}/{made}/cancel")["state"] in {"JOB_STATE_PENDING", "JOB_STATE_RUNNING"}:
+            assert time.monotonic() < deadline, "the job did not end"
+            time.sleep(0.05)
+        return made
 
     def message(self) -> str:
         """Cause a message that waits, and give its id once the relay brought it out."""

@@ -240,7 +240,7 @@ def test_the_database_holds_nothing_in_plain(done: Run) -> None:
             (name, secret)
             for name in names
             for document in database[name].find()
-            for secret in done.leaks(document.raw.decode("latin-1"))
+            for secret in done.leaks(bytes(document.raw).decode("latin-1"))
         }
     assert {name for name, _ in found} == {"users"}
     assert {secret for _, secret in found} == {f"{who}@example.com" for who in ("goofy", "pluto", "parked", "later")}

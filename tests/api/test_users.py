@@ -246,7 +246,7 @@ def test_malformed_searches_are_refused_with_the_pointer(tenant: Tenant) -> None
         ({"sortingColumn": "FIELD_NAME_DATA"}, "sortingColumn"),
         ({"queries": [{}]}, "queries/0"),
         ({"queries": [{"userIdQuery": {"id": "1"}, "stateQuery": {"state": "USER_STATE_ACTIVE"}}]}, "queries/0"),
-        ({"queries": [{"dataQuery": {"path": "/a"}}]}, "queries/0/dataQuery"),
+        ({"queries": [{"dataQuery": {"path": "/a"}}]}, "queries/0/dataQuery/value"),
         ({"queries": [{"usernameQuery": {"username": {"$gt": ""}}}]}, "queries/0/usernameQuery/username"),
         ({"queries": [deep]}, "queries/0" + "/notQuery/query" * 20),
         ({"pageToken": "00"}, "pageToken"),

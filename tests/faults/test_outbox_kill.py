@@ -186,7 +186,7 @@ class World:
             database = client.get_default_database()
             for name in set(database.list_collection_names()) - {but}:
                 for document in database[name].find():
-                    if any(each in document.raw.lower() for each in wanted):
+                    if any(each in bytes(document.raw).lower() for each in wanted):
                         found.add(name)
         log = (self.folder / "worker.log").read_bytes().lower()
         return found | {"log" for each in wanted if each in log}

@@ -74,7 +74,7 @@ def fresh(word: str = "n") -> str:
 
 def key_of(asked: str = "") -> Once:
     """Give a request under a key that nobody used."""
-    return once(TOKEN, fresh("key"), [asked.encode()])
+    return once(TOKEN, fresh("key"), [asked.encode()], b"k")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Reply:
     resource_id: str
     sequence: int
     changed_at: datetime
-    codes: dict[Channel, str]
+    codes: dict[str, str]
     replayed: bool
 
     def like(self, other: Reply) -> bool:
@@ -457,7 +457,7 @@ async def test_another_request_under_the_key_is_refused_at_every_stage(rooms: Ro
     """While the first is open, while its answer waits, while it is relayed, and without its record."""
     user_id = await a_user(rooms.wiring)
     request = key_of("one")
-    another = Once(request.record_id, once("", "", [b"two"]).digest)
+    another = Once(request.record_id, once("", "", [b"two"], b"k").digest)
 
     async def refused() -> None:
         with pytest.raises(Conflict) as caught:
@@ -548,7 +548,7 @@ async def test_the_creation_of_a_deleted_schema_is_answered_as_before(
     rooms: Rooms, monkeypatch: pytest.MonkeyPatch, settled: bool
 ) -> None:
     """It gives the first answer again, and the type stays free for others."""
-    monkeypatch.setattr(schemas, "_CACHES_EMPTY", 0)
+    monkeypatch.setattr(schemas, "CACHES_EMPTY", 0)
     request, name = key_of(), fresh("type")
     crash = contextlib.nullcontext() if settled else breaking(rooms.wiring.requests, "settle", late=False)
     with crash, contextlib.suppress(Crash):
@@ -822,7 +822,7 @@ async def test_nothing_secret_is_kept_or_logged(rooms: Rooms, caplog: pytest.Log
     """Neither the key, nor the token, nor a code is to be read in a record, in a document, or in the log."""
     caplog.set_level("DEBUG", "schema_user")
     key = "a key of somebody, 4711"
-    request = once("a token", key, [b"asked"])
+    request = once("a token", key, [b"asked"], b"k")
     user_id = await with_address(rooms.wiring)
     reply = await set_address(rooms.wiring, user_id, request)
     found = [repr(await document_of(rooms, ACTS["set address"], user_id))]

@@ -279,7 +279,7 @@ class TestRequests:
     async def test_repeatable_requests_carry_the_key(self, overheard: Overheard) -> None:
         """A creation, a change and a change of nothing, each sent twice, their answers relayed."""
         wiring = overheard.wiring
-        making, changing, resting = (once("t", key, [key.encode()]) for key in ("a", "b", "c"))
+        making, changing, resting = (once("t", key, [key.encode()], b"k") for key in ("a", "b", "c"))
         user_id = await overheard.create(making)
         assert await overheard.create(making) == user_id
         for asked in (changing, changing, resting, resting):

@@ -111,7 +111,7 @@ async def test_an_erased_user_is_gone_but_its_id_is_not_free(database: Database)
     assert document is not None
     assert document["data"] == {}
     assert not {"email", "username", "username_folded", "key"} & set(document)
-    assert {each["to"] for each in document["pending"]} == {"history"}
+    assert {each["to"] for each in document["pending"]} == {"history", "erasure"}
 
 
 async def test_messages_move_to_the_outbox_once(database: Database) -> None:

@@ -4,8 +4,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from email_validator import validate_email
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schema_user.domain import code as codes
+from schema_user.domain import contact
 from schema_user.domain.contact import (
     Address,
     Channel,
@@ -202,3 +206,18 @@ def test_masks_show_enough_and_no_more() -> None:
     """The owner recognises the address, others learn little."""
     assert masked(Channel.EMAIL, "minnie@example.com") == "m••••@example.com"
     assert masked(Channel.PHONE, "+41791234567") == "+41••••67"
+
+
+_LABELS = st.sampled_from(["a", "A-b", "a--b", "xn--a", "-a", "a-", "9", "com", "local", "test", "x" * 63, "x" * 64])
+
+
+@given(
+    st.text("aZ9.+_-", max_size=66), st.lists(_LABELS, min_size=1, max_size=5).map(".".join), st.sampled_from(["@", ""])
+)
+def test_plain_addresses_are_what_the_library_says(local: str, domain: str, at: str) -> None:
+    """The short way for plain addresses answers as the long way does."""
+    text = f"{local or 'a'}{at}{domain}"
+    plain = contact._PLAIN_ADDRESS.fullmatch(text)
+    if plain is not None:
+        found = validate_email(text, check_deliverability=False, globally_deliverable=False)
+        assert normalise_email(text) == f"{found.local_part}@{(found.ascii_domain or '').lower()}"

@@ -38,6 +38,9 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(enco
 PAGES = (
     "README.md",
     "docs/architecture.md",
+    "docs/clients.md",
+    "docs/evolving.md",
+    "docs/moving.md",
     "docs/operations.md",
     "docs/performance.md",
     "docs/scaling.md",

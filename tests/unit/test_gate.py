@@ -305,6 +305,9 @@ class TestPatterns:
         assert "repeat less" in violation.description
 
 
+_MARK = {gate.INDEX: True}
+
+
 class TestOwnKeywords:
     def test_permission(self) -> None:
         """Field permissions are taken where they are well-formed; ``test_field_access.py`` tells the rest."""
@@ -316,7 +319,7 @@ class TestOwnKeywords:
     @pytest.mark.parametrize(
         ("keyword", "value", "reasons"),
         [
-            (gate.UNIQUE, True, ["uniqueUnsupported"]),
+            (gate.UNIQUE, True, []),
             (gate.UNIQUE, False, []),
             (gate.UNIQUE, "yes", ["type"]),
             (gate.INDEX, True, []),
@@ -326,9 +329,38 @@ class TestOwnKeywords:
         ],
     )
     def test_unique_and_index(self, keyword: str, value: object, reasons: list[str]) -> None:
-        """Unique is refused while nothing enforces it; both keywords are booleans."""
+        """Both keywords are booleans."""
         document = {"properties": {"a": {keyword: value}}}
         assert found(document) == [(f"schema/properties/a/{keyword}", reason) for reason in reasons]
+
+    @pytest.mark.parametrize(
+        ("document", "reason"),
+        [
+            ({"$defs": {"a": {"propertyNames": {gate.INDEX: True}}}}, "indexPlace"),
+            (
+                {"properties": {"a": {"$dynamicRef": "#x"}}, "$defs": {"x": {**_MARK, "$dynamicAnchor": "x"}}},
+                "indexDynamic",
+            ),
+            ({"properties": {str(number): _MARK for number in range(51)}}, "indexMany"),
+            ({"properties": {"a" * 501: _MARK}}, "indexPath"),
+            ({"allOf": [{"properties": {"a": {"$ref": "#"}}}, {"properties": {"b": _MARK}}]}, "indexDepth"),
+            (
+                {
+                    "$ref": "#/$defs/0",
+                    "$defs": {
+                        str(level): {"properties": {name: {"$ref": f"#/$defs/{level + 1}"} for name in "abcd"}}
+                        for level in range(14)
+                    }
+                    | {"14": _MARK},
+                },
+                "indexSpread",
+            ),
+        ],
+        ids=["silent", "dynamic", "many", "long", "endless", "spread"],
+    )
+    def test_marks_stand_where_places_are_few_and_known(self, document: dict[str, Any], reason: str) -> None:
+        """What would make endlessly many paths, or names none, is refused, and soon."""
+        assert {each[1] for each in found(document)} == {reason}
 
     def test_unknown_format(self) -> None:
         """A format that is not known is a warning, not a refusal."""

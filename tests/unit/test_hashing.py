@@ -327,6 +327,17 @@ class TestLoop:
         await asyncio.gather(*tasks)
         assert await hasher.hash(PLAIN)
 
+    async def test_dear_hashes_hold_up_none_of_ours(self, hasher: Hasher) -> None:
+        """While every place for hashes that cost more than ours is taken, one of ours is made and compared."""
+        dear = ARGON2ID.replace("m=1024,t=2", "m=65536,t=4")
+        tasks = [asyncio.ensure_future(hasher.matches(PLAIN, dear)) for _ in range(4)]
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable):
+            await hasher.matches(PLAIN, dear)
+        assert await hasher.matches(PLAIN, await hasher.hash(PLAIN))
+        assert not tasks[-1].done()
+        await asyncio.gather(*tasks)
+
     async def test_who_leaves_makes_room(self, hasher: Hasher) -> None:
         """A caller that gives up while it waits leaves its place to the next one."""
         tasks = [asyncio.ensure_future(hasher.hash(PLAIN)) for _ in range(4)]

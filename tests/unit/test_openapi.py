@@ -42,7 +42,11 @@ BODIES = {
     for name, (_, _, operation) in OPERATIONS.items()
     if (content := operation.get("requestBody", {}).get("content", {}).get("application/json"))
 }
-STRUCTS = {operation.name: operation.body for route in ROUTES if (operation := operation_of(route)) and operation.body}
+STRUCTS = {
+    operation.name: operation.body
+    for route in ROUTES
+    if (operation := operation_of(route)) and operation.body and not operation.media
+}
 EXAMPLES = [
     pytest.param(content["schema"], example, id=f"{name}-{kind}-{media_type}")
     for name, (_, _, operation) in OPERATIONS.items()

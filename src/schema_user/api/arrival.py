@@ -92,6 +92,10 @@ class Arrival:
         self._whole = not message.get("more_body", False)
         return message
 
+    def renew(self) -> None:
+        """Begin the time anew, for a stream that made some progress."""
+        self.deadline = 0.0
+
     def _fault(self) -> Malformed:
         limit = f"{self._arrivals.seconds:g}s"
         return Malformed("BODY_TIMEOUT", f"the body did not arrive within {limit}", metadata={"limit": limit})

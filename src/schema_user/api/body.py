@@ -313,6 +313,7 @@ def _choice_words(choices: type[enum.Enum]) -> str:
 
 _LENGTH: Final = re.compile(r"Expected `(\w+)` of length (>=|<=) (\d+)")
 _BOUND: Final = re.compile(r"Expected `(?:int|float)` (>=|<=) (-?[\d.]+)")
+_PATTERN: Final = re.compile(r"Expected `str` matching regex '(.*)'")
 _TYPE: Final = re.compile(r"Expected `([^`]+)`")
 
 
@@ -323,7 +324,7 @@ def _rule(message: str) -> str:
         return ("min" if match[2] == ">=" else "max") + unit
     if match := _BOUND.match(message):
         return "minimum" if match[1] == ">=" else "maximum"
-    return "type"
+    return "pattern" if _PATTERN.match(message) else "type"
 
 
 def _words(message: str) -> str:
@@ -335,6 +336,8 @@ def _words(message: str) -> str:
         return f"must have at {'least' if match[2] == '>=' else 'most'} {match[3]} {unit}"
     if match := _BOUND.match(message):
         return f"must be at {'least' if match[1] == '>=' else 'most'} {match[2]}"
+    if match := _PATTERN.match(message):
+        return f"must match {match[1]}"
     if match := _TYPE.match(message):
         names = [_NAMES.get(name.strip(), "of another form") for name in match[1].split("|") if name.strip() != "null"]
         return "must be " + " or ".join(names)

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 _METHODS: Final = b"GET, POST, PUT, PATCH, DELETE"
 _TAKEN: Final = (
-    b"authorization, content-type, if-match, if-none-match, idempotency-key, x-request-id, x-zitadel-orgid, accept"
+    b"authorization, content-type, if-match, if-none-match, idempotency-key, x-request-id, x-zitadel-orgid, accept,"
+    b" connect-protocol-version, connect-timeout-ms, grpc-timeout, x-grpc-web, x-user-agent"
 )
 _SHOWN: Final = (
     b"etag, retry-after, x-request-id, idempotent-replayed, ratelimit, ratelimit-policy, www-authenticate, allow,"
-    b" accept-patch"
+    b" accept-patch, grpc-status, grpc-message, grpc-status-details-bin"
 )
 _PREFLIGHT_SECONDS: Final = b"7200"
 """How long a browser may remember a preflight; none remembers it for longer than two hours."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 import secrets
@@ -16,7 +17,7 @@ from schema_user.api.cors import Cors
 from schema_user.api.reply import STRICT_TRANSPORT, fault_reply, guarded, internal_reply
 from schema_user.domain.access_token import DISCOVERY_PATH, TOKEN_PATH
 from schema_user.domain.contact import Channel
-from schema_user.domain.link import PATH
+from schema_user.domain.link import PATH, RESET_PATH
 from schema_user.domain.loopback import is_loopback
 from schema_user.errors import Fault
 
@@ -32,13 +33,15 @@ if TYPE_CHECKING:
 log = logging.getLogger("schema_user.api")
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-_PAGES: Final = frozenset(PATH + channel for channel in Channel)
+_PAGES: Final = frozenset({RESET_PATH, *(PATH + channel for channel in Channel)})
 _PUBLIC: Final = (
     frozenset({"/health/live", "/health/ready", "/openapi.json", "/docs", DISCOVERY_PATH, TOKEN_PATH}) | _PAGES
 )
 _LOOPBACK_ONLY: Final = frozenset({"/ui/mailbox"})
 _LOOPBACK_OR_TOKEN: Final = frozenset({"/metrics", "/ui/messages/preview"})
 _LAST: Final = ((b"connection", b"close"),)
+RPC_PATHS: Final = ("/zitadel.", "/grpc.")
+"""How the paths of RPC services begin: by their package."""
 
 Headers = Mapping[bytes, bytes]
 """The headers of a request, by their names in lower case."""
@@ -60,6 +63,7 @@ class Door:
         body_seconds: float = 30,
         cors_origins: Sequence[str] = (),
         https: bool = False,
+        rpc: Any = None,
     ) -> None:
         """Stand before ``inner``, whose state holds the gatekeeper and the rate limits while it runs.
 
@@ -69,8 +73,10 @@ class Door:
             body_seconds: how long the body of a request may take to arrive.
             cors_origins: whose pages may call.
             https: whether clients come by https, through a proxy.
+            rpc: what answers RPCs: an ASGI application that is given one more function, which lets the caller in.
         """
         self._inner: Any = inner
+        self._rpc: Any = rpc
         self._metrics = metrics
         self._arrivals = Arrivals(body_seconds)
         self._cors = Cors(cors_origins) if cors_origins else None
@@ -98,9 +104,14 @@ class Door:
                 if (reply := self._cors.preflight(scope, headers)) is not None:
                     await exchange.answer(reply)
                     return
+            if scope["path"].startswith(RPC_PATHS) and self._rpc is not None:
+                let_in = functools.partial(self._let_in, state, exchange)
+                await self._rpc(scope, Arrival(receive, self._arrivals).receive, exchange.send, let_in)
+                return
             if self._needs_token(scope, headers):
                 await self._let_in(state, exchange)
-            await self._inner(scope, Arrival(receive, self._arrivals).receive, exchange.send)
+            arrival = state["arrival"] = Arrival(receive, self._arrivals)
+            await self._inner(scope, arrival.receive, exchange.send)
         except Fault as fault:
             await exchange.answer(fault_reply(fault, request_id))
         except Exception as error:  # noqa: BLE001 -- the last resort: whatever it is, the client learns only that
@@ -138,8 +149,10 @@ class Door:
         handler = scope.get("route_handler")
         described = None if handler is None else handler.opt.get("operation")
         name = "none" if described is None else described.name
-        self._metrics.observe(name, exchange.status, seconds)
-        level = logging.WARNING if exchange.status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.DEBUG
+        # An RPC's answer may be 200 whatever it says; by REST the same is counted as another status.
+        status = scope["state"].get("status", exchange.status)
+        self._metrics.observe(name, status, seconds)
+        level = logging.WARNING if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.DEBUG
         if log.isEnabledFor(level):
             log.log(
                 level,
@@ -148,7 +161,7 @@ class Door:
                     "request_id": request_id,
                     "operation": name,
                     "method": scope["method"],
-                    "status": exchange.status,
+                    "status": status,
                     "ms": round(seconds * 1000, 2),
                 },
             )

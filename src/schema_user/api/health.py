@@ -27,13 +27,21 @@ async def live() -> Response[bytes]:
 @get("/health/ready")
 async def ready(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Say whether the database has a primary that answers and the server is not about to stop; 503 if not."""
-    if request.app.state.stopping:
-        return _unready(b"SERVER_STOPPING")
-    try:
-        await request.app.state.database.ping()
-    except Fault:
-        return _unready(b"DATABASE_UNAVAILABLE")
+    hindrance = await hindered(request.app.state)
+    if hindrance is not None:
+        return _unready(hindrance)
     return Response(b'{"status":"ready"}', media_type=JSON, headers=_NO_STORE)
+
+
+async def hindered(rooms: Any) -> bytes | None:
+    """Give why nothing can be answered now, if so; ``rooms`` is the state of the application."""
+    if rooms.stopping:
+        return b"SERVER_STOPPING"
+    try:
+        await rooms.database.ping()
+    except Fault:
+        return b"DATABASE_UNAVAILABLE"
+    return None
 
 
 def _unready(reason: bytes) -> Response[bytes]:

@@ -24,6 +24,7 @@ from schema_user.api.openapi_components import HEADERS, PARAMETERS, SCHEMAS, Jso
 from schema_user.api.openapi_plain import PLAIN, Plain
 from schema_user.api.operation import JSON, Operation
 from schema_user.api.refusals import refusal_name, responses
+from schema_user.api.resources_v3alpha.views import ResourceDetailsView
 from schema_user.domain.search import DEFAULT_LIMIT, MAX_LIMIT
 
 if TYPE_CHECKING:
@@ -51,9 +52,12 @@ within 24 hours, however often it is sent: its first success is answered again, 
 _TAGS: Final = {
     "Users": "Users of an organization: their data, as a user schema describes it, and their state.",
     "Contact": "The email address and the phone number of a user, and their verification by a code.",
+    "Passwords": "The password of a user: set, compared with, and set anew by a code that is sent.",
     "People (v2)": "Users of the built-in schema `human`, by the operations of v2: a profile, field by field.",
     "People (management v1)": "The same people, by two operations of the management API of v1.",
     "User schemas": "JSON Schemas by name and revision; every user has one, and its data follows it.",
+    "Users (resources v3alpha)": "The same users, in the shapes of the later generation of v3alpha.",
+    "User schemas (resources v3alpha)": "The same user schemas, in the shapes of the later generation of v3alpha.",
     "Organizations": "Tenants: they own users and, if they want, user schemas of their own.",
     "Tokens": "Bearer tokens, and the roles that they hold.",
     "Messages": "Messages on their way to people and webhooks: what became of them, another try, or none.",
@@ -80,6 +84,7 @@ _QUERY: Final[dict[str, Json]] = {
     "revision": {"type": "integer", "minimum": 1, "maximum": 10**18 - 1},
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
 }
+_VERSIONED: Final = (DetailsView, ResourceDetailsView)
 _CODES_ASKED_FOR: Final = frozenset({"emailCode", "verificationCode"})
 
 
@@ -246,11 +251,13 @@ def _operation(operation: Operation, method: str, head: Json, components: Json) 
 
 def _content(operation: Operation) -> Json:
     """Describe a body by each media type in which it is taken."""
-    if operation.body is None:
+    if operation.media:
         return {
             media_type: {"schema": {"$ref": SCHEMAS + media.component}, "example": media.example}
             for media_type, media in operation.media.items()
         }
+    if operation.body is None:
+        return {}
     content: Json = {"schema": {"$ref": SCHEMAS + operation.body.__name__}}
     if (example := body_example(operation)) is not None:
         content["example"] = example
@@ -275,12 +282,14 @@ def _parameters(operation: Operation, method: str) -> list[Json]:
 
 
 def _responses(operation: Operation, method: str, components: Json) -> Json:
-    etag = operation.conditional or typing.get_type_hints(operation.view).get("details") is DetailsView
+    etag = operation.conditional or typing.get_type_hints(operation.view).get("details") in _VERSIONED
     view = operation.view.__name__
     success = {
         "description": inspect.cleandoc(operation.view.__doc__ or ""),
         "headers": _headers(etag=etag, replayed=operation.keyed),
-        "content": {JSON: {"schema": {"$ref": SCHEMAS + view}, "example": _answer(operation, components)}},
+        "content": {
+            operation.answer_type: {"schema": {"$ref": SCHEMAS + view}, "example": _answer(operation, components)}
+        },
     }
     answers: Json = {str(operation.status): success}
     if operation.conditional and method == "GET":
@@ -299,7 +308,9 @@ def _answer(operation: Operation, components: Json) -> Any:
         return operation.answer
     asked = b"returnCode" in msgspec.json.encode(operation.example)
     made = _sample(operation.view.__name__, components, _CODES_ASKED_FOR if asked else frozenset())
-    if operation.status == _CREATED and "details" in made:
+    if operation.status == _CREATED and "changed" in made.get("details", ()):
+        made["details"] |= {"changed": made["details"]["created"]}
+    elif operation.status == _CREATED and "details" in made:
         made["details"] |= {"sequence": "1", "changeDate": made["details"]["creationDate"]}
         made |= {"revision": 1} if "revision" in made else {}
     return made

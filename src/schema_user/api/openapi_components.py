@@ -23,6 +23,7 @@ from schema_user.api.glossary import (
 )
 from schema_user.api.operation import ORGANIZATION_HEADER
 from schema_user.api.reasons import REASONS
+from schema_user.api.resources_v3alpha.filters import SchemaFilterBody, UserFilterBody
 from schema_user.api.status import DOMAIN
 from schema_user.api.v2.bodies import HumanEmailBody, HumanPhoneBody, SetEmailBody, SetPhoneBody
 from schema_user.api.v2.search import HumanQueryBody
@@ -40,7 +41,9 @@ Json = dict[str, Any]
 SCHEMAS: Final = "#/components/schemas/"
 _GOOGLE: Final = "type.googleapis.com/google.rpc."
 _NULL: Final = {"type": "null"}
-_QUERIES: Final = frozenset(each.__name__ for each in (*typing.get_args(AnyQueryBody), HumanQueryBody))
+_QUERIES: Final = frozenset(
+    each.__name__ for each in (*typing.get_args(AnyQueryBody), HumanQueryBody, UserFilterBody, SchemaFilterBody)
+)
 _ALTERNATIVES: Final = {
     EmailBody.__name__: ("sendCode", "returnCode", "isVerified"),
     PhoneBody.__name__: ("sendCode", "returnCode", "isVerified"),

@@ -9,7 +9,8 @@ from schema_user.api.oauth import CLIENT_CREDENTIALS, JWT_BEARER
 from schema_user.api.operation import JSON
 from schema_user.domain.access_token import DISCOVERY_PATH, TOKEN_PATH
 from schema_user.domain.contact import Channel
-from schema_user.domain.link import PATH
+from schema_user.domain.link import PATH, RESET_PATH
+from schema_user.domain.password import MAX_LENGTH
 from schema_user.domain.wording import Language, Occasion
 
 if TYPE_CHECKING:
@@ -76,6 +77,26 @@ _FORM: Final = {
 }
 _OPEN_LINK: Final = Plain("Pages", "Open a signed link", "text/html", query=_LINK, pages=_PAGES)
 _POST_CODE: Final = Plain("Pages", "Give back a code", "text/html", query=_LINK, pages=_POSTED, form=_FORM)
+_NEW_PASSWORD: Final = {"type": "string", "format": "password", "minLength": 1, "maxLength": MAX_LENGTH}
+_POST_PASSWORD: Final = Plain(
+    "Pages",
+    "Set a new password",
+    "text/html",
+    query=_LINK,
+    pages={
+        **_PAGES,
+        400: "The password is missing or will not do, the two differ, or the link has expired; the page says which.",
+    },
+    form={
+        "type": "object",
+        "properties": {
+            "password": {**_NEW_PASSWORD, "description": "The new password."},
+            "again": {**_NEW_PASSWORD, "description": "The same once more."},
+        },
+        "required": ["password", "again"],
+        "additionalProperties": False,
+    },
+)
 _TOKEN_FORM: Final = {
     "type": "object",
     "properties": {
@@ -107,6 +128,8 @@ _TOKEN_REFUSALS: Final = {
 PLAIN: Final[dict[str, Plain]] = {
     **{PATH + channel: _OPEN_LINK for channel in Channel},
     **{f"POST {PATH}{channel}": _POST_CODE for channel in Channel},
+    RESET_PATH: _OPEN_LINK,
+    f"POST {RESET_PATH}": _POST_PASSWORD,
     "/health/live": Plain("Service", "Liveness", JSON, {"status": "live"}),
     "/health/ready": Plain(
         "Service",

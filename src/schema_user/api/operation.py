@@ -68,7 +68,8 @@ class Operation:
 
     ``query`` maps the names of query parameters to their descriptions; others are refused by name, for the same
     reason as unknown fields. ``example`` is the body of a request that works. ``media`` names the media types of a
-    body that no struct describes.
+    body that no struct describes; ``answer_type`` is that of the answer, each line of which is a ``view`` in NDJSON.
+    ``alone`` names the one field of ``body`` that may also stand for the whole of it, with its type.
     """
 
     name: str
@@ -86,6 +87,8 @@ class Operation:
     optional_body: bool
     keyed: bool
     media: Mapping[str, Media]
+    answer_type: str = JSON
+    alone: tuple[str, Any] | None = None
 
     @property
     def takes_body(self) -> bool:
@@ -178,6 +181,7 @@ def operation(
     optional_body: bool = False,
     keyed: bool = False,
     media: Mapping[str, Media] | None = None,
+    alone: tuple[str, Any] | None = None,
 ) -> Callable[[Callable[..., Awaitable[Answer]]], HTTPRouteHandler]:
     """Make a route of an operation's function.
 
@@ -198,6 +202,7 @@ def operation(
         optional_body: whether a request without a body counts as ``{}``.
         keyed: whether Idempotency-Key is heeded.
         media: the media types that are taken in the place of a struct; ``Call.media_type`` says which it was.
+        alone: a field of ``body``, and its type, that may be the whole body, as google.api.http has it.
     """
 
     def make(handler: Callable[..., Awaitable[Answer]]) -> HTTPRouteHandler:
@@ -217,6 +222,7 @@ def operation(
             optional_body,
             keyed,
             media or {},
+            alone=alone,
         )
 
         async def perform(scope: Scope, receive: Receive, send: Send) -> None:
@@ -235,7 +241,7 @@ def operation(
         return HTTPRouteHandler(
             list(paths),
             http_method=[HttpMethod(method) for method in methods.split()],
-            opt={"operation": described},
+            opt={"operation": described, "handler": handler},
             status_code=status,
             # A middleware that never goes on to the next: the request, parameter and response objects that Litestar
             # would make cost several times what the steps here do, which need none of them.
@@ -254,7 +260,7 @@ async def _perform(
     require_acceptable(_text(headers, b"accept"))
     if described.takes_body:
         _require_body_headers(headers, described, wiring.settings.body_max_bytes)
-    call = Call(wiring, state["caller"], state["request_id"], scope["path_params"], _query(scope, described), headers)
+    call = Call(wiring, state["caller"], state["request_id"], scope["path_params"], query_of(scope, described), headers)
     taken, raw = None, b""
     if described.takes_body:
         raw = await _read(receive, headers, wiring.settings.body_max_bytes)
@@ -262,24 +268,32 @@ async def _perform(
         if described.media:
             call.media_type = _media_type(headers)
         taken = await _body(raw, headers, described, wiring)
-    if (acting := _text(headers, _ORGANIZATION)) is not None:
-        call.caller = await rooms.gatekeeper.acting(call.caller, acting)
+    if _ORGANIZATION in headers:
+        call.caller = await acting(rooms, call)
     if not described.takes_body:
         return _reply(scope, described, await handler(call))
     if described.keyed and _KEY in headers and not call.validate_only:
-        call.once = _once(scope, call, raw)
+        call.once = once_of(scope, call, raw)
     return _reply(scope, described, await handler(call, taken))
 
 
-def _once(scope: Scope, call: Call, body: bytes) -> Once:
-    """Tell the request from others under its Idempotency-Key."""
+async def acting(rooms: Any, call: Call) -> Caller:
+    """Give the caller, narrowed to the organization in which the request acts, if it names one."""
+    named = _text(call.headers, _ORGANIZATION)
+    return call.caller if named is None else await rooms.gatekeeper.acting(call.caller, named)
+
+
+def once_of(scope: Scope, call: Call, body: bytes) -> Once | None:
+    """Tell the request from others under its Idempotency-Key; None if it has none."""
     headers = call.headers
+    if _KEY not in headers:
+        return None
     key = headers[_KEY].decode("latin-1").strip()
     if not 1 <= len(key) <= KEY_MAX_CHARACTERS:
         words = f"must have 1 to {KEY_MAX_CHARACTERS} characters"
         raise Malformed("HEADER_INVALID", f"Idempotency-Key {words}", [Violation("Idempotency-Key", words, "header")])
     asked = (scope["method"].encode(), scope["path"].encode(), scope["query_string"], headers.get(_ORGANIZATION, b""))
-    return once(call.caller.token_id, key, (*asked, body))
+    return once(call.caller.token_id, key, (*asked, body), call.wiring.request_key)
 
 
 def _reply(scope: Scope, described: Operation, answer: Answer) -> Reply:
@@ -306,7 +320,8 @@ def _is_known(if_none_match: str | None, etag: str) -> bool:
     return etag in known or "*" in known
 
 
-def _query(scope: Scope, described: Operation) -> dict[str, str]:
+def query_of(scope: Scope, described: Operation) -> dict[str, str]:
+    """Read the query; a parameter that the operation does not know is refused by its name."""
     found: dict[str, str] = {}
     if not scope["query_string"]:
         return found
@@ -325,10 +340,11 @@ def _require_body_headers(headers: Headers, described: Operation, limit: int) ->
     if length is not None and (not length.isdigit() or len(length) > _LONGEST_LENGTH or int(length) > limit):
         raise too_large(limit)
     if not described.optional_body or announces_body(headers):
-        _require_readable(headers, described)
+        require_readable(headers, described)
 
 
-def _require_readable(headers: Headers, described: Operation) -> None:
+def require_readable(headers: Headers, described: Operation) -> None:
+    """Raise WrongMediaType unless a body is of a type that is taken, and plain."""
     require_media_type(_text(headers, b"content-type"), described.media_types)
     require_plain(_text(headers, b"content-encoding"))
 
@@ -348,8 +364,22 @@ async def _body(raw: bytes, headers: Headers, described: Operation, wiring: Wiri
         if not raw.strip():
             raw = b"{}"
         else:
-            _require_readable(headers, described)
+            require_readable(headers, described)
     into: Any = Any if described.body is None else described.body
+    if described.alone is None:
+        return await read_body(raw, into, wiring)
+    name, kind = described.alone
+    taken = await read_body(raw, into | kind, wiring)
+    return taken if isinstance(taken, into) else into(**{name: taken})
+
+
+async def read_body(raw: bytes, into: Any, wiring: Wiring) -> Any:
+    """Decode a body; large ones wait for their turn.
+
+    Raises:
+        Malformed: as ``decode()``.
+        Unavailable: if too many large bodies wait.
+    """
     depth = wiring.settings.body_max_depth
     if len(raw) <= _LARGE:
         return decode(raw, into, depth)
@@ -404,21 +434,24 @@ def require_plain(encoding: str | None) -> None:
         raise WrongMediaType("ENCODING_UNSUPPORTED", "the body must not be compressed")
 
 
-def require_acceptable(accept: str | None) -> None:
-    """Raise NotAcceptable if the Accept header leaves no room for JSON (RFC 9110, 12.5.1; the closest range counts)."""
-    if accept is None or accept in {"*/*", "*", JSON}:
+def require_acceptable(accept: str | None, offered: str = JSON) -> None:
+    """Raise NotAcceptable if the Accept header leaves no room for what is offered.
+
+    The closest range counts (RFC 9110, 12.5.1).
+    """
+    if accept is None or accept in {"*/*", "*", offered}:
         return
     best: tuple[int, float] | None = None
     for item in accept.split(","):
         media_range, *parameters = [part.strip().lower() for part in item.split(";")]
-        closeness = {JSON: 3, "application/*": 2, "*/*": 1, "": 0}.get(media_range)
+        closeness = {offered: 3, "application/*": 2, "*/*": 1, "": 0}.get(media_range)
         if closeness is None:
             continue
         weight = _weight(parameters)
         if best is None or closeness > best[0]:
             best = (closeness, weight)
     if best is None or best[1] == 0:
-        raise NotAcceptable("NOT_ACCEPTABLE", f"only {JSON} is answered")
+        raise NotAcceptable("NOT_ACCEPTABLE", f"only {offered} is answered")
 
 
 def _weight(parameters: list[str]) -> float:

@@ -28,14 +28,14 @@ class NotBody(Body, kw_only=True):
     query: Any
 
 
-def query_tree(bodies: Sequence[Body], leaf: Leaf) -> search.Query:
-    """Turn the queries of a search into one that all of them must satisfy.
+def query_tree(bodies: Sequence[Body], leaf: Leaf, at: str = "queries") -> search.Query:
+    """Turn the queries of a search, which stand in its body ``at`` a pointer, into one that all of them must satisfy.
 
     Raises:
         Malformed: for a query with no member or several, or nested more than 20 deep.
     """
     found: list[Violation] = []
-    made = _all(bodies, "queries", search.MAX_DEPTH, leaf, found)
+    made = _all(bodies, at, search.MAX_DEPTH, leaf, found)
     if found:
         raise refused(found)
     return search.AllOf(made)
@@ -61,7 +61,8 @@ def _query(body: Body, at: str, levels: int, leaf: Leaf, found: list[Violation])
     ((name, member),) = given.items()
     if isinstance(member, QueriesBody):
         inner = _all(member.queries, f"{at}/{name}/queries", levels - 1, leaf, found)
-        return search.AnyOf(inner) if name == "orQuery" else search.AllOf(inner)
+        return search.AnyOf(inner) if name in {"orQuery", "orFilter"} else search.AllOf(inner)
     if isinstance(member, NotBody):
-        return search.Not(_query(member.query, f"{at}/{name}/query", levels - 1, leaf, found))
+        (inside,) = member.__struct_encode_fields__
+        return search.Not(_query(member.query, f"{at}/{name}/{inside}", levels - 1, leaf, found))
     return leaf(body, member, f"{at}/{name}", found)

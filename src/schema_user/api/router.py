@@ -13,10 +13,28 @@ from litestar.handlers import HTTPRouteHandler
 from schema_user.api import docs, health, management_v1, oauth, ui
 from schema_user.api.door import log_unexpected
 from schema_user.api.operation import too_large
-from schema_user.api.pages import preview, verification
+from schema_user.api.pages import password, preview, verification
 from schema_user.api.reply import fault_reply, internal_reply
+from schema_user.api.resources_v3alpha import schemas as schema_resources
+from schema_user.api.resources_v3alpha import users as user_resources
 from schema_user.api.v2 import users as people
-from schema_user.api.v3alpha import history, messages, organizations, schemas, tokens, users, webhooks
+from schema_user.api.v3alpha import (
+    access,
+    dry_runs,
+    exports,
+    history,
+    imports,
+    indexing,
+    messages,
+    migrations,
+    organizations,
+    passwords,
+    revisions,
+    schemas,
+    tokens,
+    users,
+    webhooks,
+)
 from schema_user.errors import Fault, Malformed, Missing, Unsupported
 
 if TYPE_CHECKING:
@@ -27,10 +45,20 @@ if TYPE_CHECKING:
 
 ROUTES: list[HTTPRouteHandler] = [
     *users.ROUTES,
+    *passwords.ROUTES,
     *people.ROUTES,
     *management_v1.ROUTES,
     *history.ROUTES,
+    *access.ROUTES,
+    *imports.ROUTES,
+    *exports.ROUTES,
     *schemas.ROUTES,
+    *revisions.ROUTES,
+    *migrations.ROUTES,
+    *dry_runs.ROUTES,
+    *indexing.ROUTES,
+    *user_resources.ROUTES,
+    *schema_resources.ROUTES,
     *organizations.ROUTES,
     *tokens.ROUTES,
     *messages.ROUTES,
@@ -40,6 +68,7 @@ ROUTES: list[HTTPRouteHandler] = [
     *docs.ROUTES,
     *ui.ROUTES,
     *verification.ROUTES,
+    *password.ROUTES,
     *preview.ROUTES,
 ]
 

@@ -1,4 +1,4 @@
-"""The command ``schema-user``: serve, worker, token, schema, messages, doctor.
+"""The command ``schema-user``: serve, worker, token, schema, users, messages, doctor.
 
 Each module of this folder whose ``add_to`` is called here adds commands and runs them. Such a module imports at its
 top only what its arguments need, and the rest where a command runs: a server starts its HTTP processes before anything
@@ -11,7 +11,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from schema_user.cli import doctor, messages, schemas, serve, tokens
+from schema_user.cli import doctor, messages, schemas, serve, tokens, users
 from schema_user.logs import configure_logging
 from schema_user.settings import read_settings
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="schema-user", description="A user-data service for your own user types.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (serve, doctor, tokens, schemas, messages):
+    for group in (serve, doctor, tokens, schemas, users, messages):
         group.add_to(commands)
     return parser
 

@@ -1,10 +1,11 @@
-"""``schema-user schema``: work with JSON Schemas, without a server."""
+"""``schema-user schema``: work with JSON Schemas, beside a server or without one."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from schema_user.cli import dry_runs, migrations
 from schema_user.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     check.add_argument("--data", type=Path, metavar="FILE", help="a document to validate under it")
     check.add_argument("--json", action="store_true", help="answer as POST /v3alpha/user_schemas/check does")
     check.set_defaults(run=_check)
+    dry_runs.add_to(schema)
+    migrations.add_to(schema)
 
 
 def _check(options: argparse.Namespace, settings: Settings) -> int:
@@ -51,13 +54,14 @@ def _check(options: argparse.Namespace, settings: Settings) -> int:
 
 def _body(options: argparse.Namespace) -> bytes:
     """Write what the files hold as the body of a request."""
-    parts = {"schema": _json_file(options.file)}
+    parts = {"schema": json_file(options.file)}
     if options.data is not None:
-        parts["data"] = _json_file(options.data)
+        parts["data"] = json_file(options.data)
     return b"{" + b",".join(b'"%s":%s' % (name.encode(), part) for name, part in parts.items()) + b"}"
 
 
-def _json_file(path: Path) -> bytes:
+def json_file(path: Path) -> bytes:
+    """Read a file that must hold JSON."""
     import json
 
     try:

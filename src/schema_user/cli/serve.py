@@ -14,7 +14,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add the two commands."""
     serve = commands.add_parser("serve", help="serve HTTP; settings come from SCHEMA_USER_* variables")
     serve.set_defaults(run=_serve)
-    worker = commands.add_parser("worker", help="deliver messages, beside servers that run elsewhere")
+    worker = commands.add_parser("worker", help="deliver messages and run jobs, beside servers that run elsewhere")
     worker.set_defaults(run=_worker)
 
 

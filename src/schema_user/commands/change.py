@@ -13,9 +13,9 @@ from msgspec.structs import replace
 
 from schema_user.commands.code_limits import Postage
 from schema_user.commands.events import user_deliveries
+from schema_user.commands.marks import mark, settle_marks, unmark
 from schema_user.commands.repetition import before_writing, live
 from schema_user.domain.access import reached_user
-from schema_user.domain.contact import Channel
 from schema_user.domain.history import Origin
 from schema_user.domain.repetition import Answered
 from schema_user.domain.search import fold
@@ -26,6 +26,7 @@ from schema_user.store.claims import Place
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from schema_user.commands.marks import Marked
     from schema_user.domain.caller import Caller
     from schema_user.domain.repetition import Known, Once
     from schema_user.wiring import Wiring
@@ -63,14 +64,14 @@ def origin_of(caller: Caller, request_id: str) -> Origin:
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What a user shall become, and the codes that go back to the caller.
+    """What a user shall become, and the codes that go back to the caller: by channel, or ``credential.RESET``.
 
     With a ``refusal`` the user is stored all the same, as when an attempt is counted. ``replayed``: the answer of
     before, given again.
     """
 
     user: User
-    codes: Mapping[Channel, str] = msgspec.field(default_factory=dict)
+    codes: Mapping[str, str] = msgspec.field(default_factory=dict)
     refusal: Fault | None = None
     replayed: bool = False
 
@@ -122,7 +123,7 @@ async def change_user(
                 if postage.paid:
                     await postage.settle()
     except TimeoutError:
-        raise _race_lost() from None
+        raise race_lost() from None
 
 
 async def _change(
@@ -135,18 +136,9 @@ async def _change(
     postage: Postage,
 ) -> Decision:
     for attempt in range(_TRIES):
-        before = reached_user(target.caller, await wiring.users.find(target.user_id), target.user_id)
-        permit(before)
-        if target.once is not None:
-            earlier = await _earlier(wiring, target.once, before, first=attempt == 0)
-            if earlier is not None:
-                return earlier
-        if permit_values is not None:
-            await permit_values(before)
-        expect_sequence(target.expected_sequence, before.sequence)
-        await require_active_organization(wiring, before.organization_id)
-        if target.condition is not None:
-            await target.condition(before)
+        before, earlier = await look(wiring, target, permit, permit_values, first=attempt == 0)
+        if earlier is not None:
+            return earlier
         decision = await decide(before)
         after = advanced(before, decision.user, wiring.now())
         if after is None and target.once is not None and decision.refusal is None:
@@ -161,10 +153,42 @@ async def _change(
                 raise decision.refusal
             return replace(decision, user=after, codes={} if target.validate_only else decision.codes)
         await asyncio.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.002 * 2**attempt)))  # noqa: S311 -- not a secret
-    raise _race_lost()
+    raise race_lost()
 
 
-def _race_lost() -> Aborted:
+async def look(
+    wiring: Wiring,
+    target: Target,
+    permit: Callable[[User], None],
+    permit_values: Callable[[User], Awaitable[None]] | None = None,
+    *,
+    first: bool = True,
+) -> tuple[User, Decision | None]:
+    """Find a user whom the caller may change, and the answer that the request got before, if it did.
+
+    What takes too long to be done between reading and writing is done between this and ``change_user()``, which asks
+    everything again.
+
+    Raises:
+        Missing, Denied, StaleSequence, Unmet: as ``change_user()``.
+    """
+    before = reached_user(target.caller, await wiring.users.find(target.user_id), target.user_id)
+    permit(before)
+    if target.once is not None:
+        earlier = await _earlier(wiring, target.once, before, first=first)
+        if earlier is not None:
+            return before, earlier
+    if permit_values is not None:
+        await permit_values(before)
+    expect_sequence(target.expected_sequence, before.sequence)
+    await require_active_organization(wiring, before.organization_id)
+    if target.condition is not None:
+        await target.condition(before)
+    return before, None
+
+
+def race_lost() -> Aborted:
+    """Give the fault for a change that others were faster with, again and again."""
     return Aborted("RACE_LOST", "others changed the user at the same time; try again", retry_after=1)
 
 
@@ -188,7 +212,7 @@ def answer_of(once: Once | None, after: User, decision: Decision) -> Answered | 
     """Give what is kept of an answer, if the request may be repeated and was not refused."""
     if once is None or decision.refusal is not None:
         return None
-    given = {channel.value: code for channel, code in decision.codes.items()}
+    given = {str(name): code for name, code in decision.codes.items()}
     return Answered(once, after.sequence, after.changed_at, codes=given)
 
 
@@ -203,19 +227,44 @@ async def _unchanged(wiring: Wiring, before: User, decision: Decision) -> Decisi
 async def _commit(
     wiring: Wiring, before: User, after: User, decision: Decision, target: Target, *, postage: Postage
 ) -> bool:
-    """Write the change, with the claim of a new username before it and the release of the old one after it."""
+    """Write the change, with the claims of what must be unique before it, and the release of the old ones after it."""
     deliveries = await user_deliveries(wiring, before, after, target.request_id)
-    claimed = await claim_username(wiring, before, after, target.once)
+    reserved = await reserve(wiring, before, after, target.once)
     if target.validate_only:
-        await release_username(wiring, claimed if claimed is not after else None)
+        await unreserve(wiring, after, reserved)
         return True
-    answered = answer_of(target.once, claimed, decision)
-    if not await postage.stored(wiring.users.replace(before, claimed, target.origin, answered, deliveries)):
-        await release_username(wiring, claimed if claimed is not after else None)
+    stored = reserved.user
+    answered = answer_of(target.once, stored, decision)
+    if not await postage.stored(wiring.users.replace(before, stored, target.origin, answered, deliveries)):
+        await unreserve(wiring, after, reserved)
         return False
-    if before.username_claim is not None and before.username_claim != claimed.username_claim:
+    if before.username_claim is not None and before.username_claim != stored.username_claim:
         await release_username(wiring, before)
+    await settle_marks(wiring, before, stored)
     return True
+
+
+async def reserve(wiring: Wiring, before: User | None, after: User, once: Once | None = None) -> Marked:
+    """Claim all that ``after`` brings and nobody else may have; the user comes back as it shall be written.
+
+    Raises:
+        Conflict: if another user has some of it.
+        Unmet: if too much of the data would be indexed or unique.
+        Aborted: if another request is giving it to this user just now.
+    """
+    named = await claim_username(wiring, before, after, once)
+    try:
+        return await mark(wiring, before, named, once)
+    except BaseException:
+        await release_username(wiring, named if named is not after else None)
+        raise
+
+
+async def unreserve(wiring: Wiring, after: User, reserved: Marked) -> None:
+    """Give free what was claimed for a write of ``after`` that did not happen."""
+    await unmark(wiring, reserved)
+    if reserved.user.username_claim != after.username_claim:
+        await release_username(wiring, reserved.user)
 
 
 async def claim_username(wiring: Wiring, before: User | None, after: User, once: Once | None = None) -> User:
@@ -234,13 +283,15 @@ async def claim_username(wiring: Wiring, before: User | None, after: User, once:
     place = Place("username", after.organization_id, folded)
     if not await wiring.claims.take(place, after.user_id, nonce, wiring.now()):
         if before is not None and await wiring.claims.holder(place) == before.user_id:
-            raise _race_lost()  # against another request that gives the same user the same name
-        raise Conflict(
-            "USERNAME_TAKEN",
-            "the username is taken in this organization",
-            [Violation("username", "is taken", "unique")],
-        )
+            raise race_lost()  # against another request that gives the same user the same name
+        raise username_taken()
     return replace(after, username_claim=nonce)
+
+
+def username_taken() -> Conflict:
+    """Give the fault of a username that another user of the organization has."""
+    violation = Violation("username", "is taken", "unique")
+    return Conflict("USERNAME_TAKEN", "the username is taken in this organization", [violation])
 
 
 async def release_username(wiring: Wiring, user: User | None) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from schema_user.commands.contact_rules import ContactRules
     from schema_user.domain.contact import Contact
+    from schema_user.domain.credential import Reset
     from schema_user.domain.message import Message
     from schema_user.domain.user import User
     from schema_user.wiring import Wiring
@@ -35,29 +36,43 @@ _FULL_QUEUE: Final = "QUEUE_FULL"
 def refuse_resend(contact: Contact, channel: Channel, rules: ContactRules, now: datetime) -> None:
     """Raise Exhausted if no code may be asked for again just now; of two reasons the one that holds longer."""
     pause = resend_pause(contact, channel, now, rules.resend_after)
-    spent = resends_spent(contact, channel, now, rules.resends_per_day)
+    _refuse(pause, resends_spent(contact, channel, now, rules.resends_per_day), rules, channel)
+
+
+def refuse_reset(reset: Reset, rules: ContactRules, now: datetime) -> None:
+    """Raise Exhausted if no code for a new password may be asked for just now; all channels count together."""
+    pause = reset.pause(now, rules.resend_after)
+    _refuse(pause, reset.spent(now, rules.resends_per_day), rules, "password")
+
+
+def _refuse(pause: timedelta, spent: timedelta, rules: ContactRules, what: str) -> None:
     if spent and spent >= pause:
         raise Exhausted(
             "RESEND_LIMIT",
-            f"no more than {rules.resends_per_day} codes a day are made again for the user's {channel}",
+            f"no more than {rules.resends_per_day} codes a day are made again for the user's {what}",
             metadata={"limit": str(rules.resends_per_day)},
-            retry_after=_seconds(spent),
+            retry_after=seconds(spent),
         )
     if pause:
         raise Exhausted(
             "RESEND_TOO_SOON",
-            f"the last code for the {channel} was made only just now",
-            retry_after=_seconds(pause),
+            f"the last code for the {what} was made only just now",
+            retry_after=seconds(pause),
         )
+
+
+def next_reset_in(reset: Reset, rules: ContactRules, now: datetime) -> int:
+    """Give the seconds after which another code for a new password may be asked for; 1 at least."""
+    return seconds(max(reset.pause(now, rules.resend_after), reset.spent(now, rules.resends_per_day)))
 
 
 def next_code_in(contact: Contact, channel: Channel, rules: ContactRules, now: datetime) -> int:
     """Give the seconds after which another code may be asked for; 1 at least."""
     pause = resend_pause(contact, channel, now, rules.resend_after)
-    return _seconds(max(pause, resends_spent(contact, channel, now, rules.resends_per_day)))
+    return seconds(max(pause, resends_spent(contact, channel, now, rules.resends_per_day)))
 
 
-def _seconds(span: timedelta) -> int:
+def seconds(span: timedelta) -> int:
     """Give the whole seconds after which a span is certainly over; 1 at least."""
     return max(1, math.ceil(span.total_seconds()))
 
@@ -145,7 +160,7 @@ def _capped(charge: Charge, wait: timedelta) -> Exhausted:
         "CODE_MESSAGE_LIMIT",
         f"no more than {charge.limit} messages with a code are sent in a day by this limit: {charge.cap}",
         metadata={"cap": charge.cap, "limit": str(charge.limit)},
-        retry_after=_seconds(wait),
+        retry_after=seconds(wait),
     )
 
 

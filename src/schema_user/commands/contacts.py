@@ -138,9 +138,14 @@ def resolve(wish: AddressWish, rules: ContactRules) -> SetAddress:
 def check_template(verification: Verification | None, rules: ContactRules, at: str) -> None:
     """Raise Malformed for a URL template that the organization's rules do not allow."""
     if isinstance(verification, SendCode) and verification.url_template is not None:
-        problem = template_problem(verification.url_template, rules.hosts)
-        if problem:
-            raise _malformed([Violation(f"{at}sendCode/urlTemplate", problem, "urlTemplate")])
+        require_template(verification.url_template, rules.hosts, f"{at}sendCode/urlTemplate")
+
+
+def require_template(template: str, hosts: frozenset[str] | None, field: str) -> None:
+    """Raise Malformed for a URL template that is not one, or leads to another host than these; None: to any."""
+    problem = template_problem(template, hosts)
+    if problem:
+        raise _malformed([Violation(field, problem, "urlTemplate")])
 
 
 def forbidden_to_self(verification: Verification | None, at: str) -> list[Violation]:
@@ -160,7 +165,7 @@ async def put_address(wiring: Wiring, decision: Decision, wish: AddressWish, rul
     user = decision.user
     wanted = resolve(wish, rules)
     if not user.usable and isinstance(wish.verification, (SendCode, ReturnCode)):
-        raise _not_usable(wish.channel)
+        raise not_usable(wish.channel)
     before = user.contact.on(wish.channel)
     address, placed = place(before, wanted)
     if placed is Placed.UNCHANGED:
@@ -196,7 +201,8 @@ def require_country(
         )
 
 
-def _not_usable(channel: Channel) -> Unmet:
+def not_usable(channel: str) -> Unmet:
+    """Give the fault for a code that is asked for of a user who is inactive or locked."""
     return Unmet("USER_NOT_ACTIVE", f"no {channel} code is made for a user who is not active")
 
 
@@ -205,10 +211,10 @@ def _tell_old(wiring: Wiring, decision: Decision, channel: Channel, old: Address
     if old is None or not old.is_verified:
         return decision
     message = replace(
-        _message(wiring, decision.user, ADDRESS_CHANGED, channel, old.value),
+        message_to(wiring, decision.user, ADDRESS_CHANGED, channel, old.value),
         other=None if new is None else masked(channel, new),
     )
-    return _with_message(decision, message)
+    return with_message(decision, message)
 
 
 def issue_code(
@@ -232,7 +238,7 @@ def issue_code(
         return replace(decision, codes={**decision.codes, channel: plain})
     template = verification.url_template
     message = replace(
-        _message(wiring, user, VERIFY, channel, address.value),
+        message_to(wiring, user, VERIFY, channel, address.value),
         code=plain,
         code_digest=digest,
         expires_at=new.expires_at,
@@ -240,10 +246,11 @@ def issue_code(
         if template
         else sign(wiring.keyring.link_keys[0], user, channel, digest, plain).url(wiring.settings.public_url),
     )
-    return _with_message(decision, message)
+    return with_message(decision, message)
 
 
-def _message(wiring: Wiring, user: User, kind: str, channel: Channel, recipient: str) -> Message:
+def message_to(wiring: Wiring, user: User, kind: str, channel: Channel, recipient: str) -> Message:
+    """Begin a message to one of a user's addresses."""
     return Message(
         message_id=make_message_id(user.user_id, wiring.random_bits(96)),
         kind=kind,
@@ -256,7 +263,8 @@ def _message(wiring: Wiring, user: User, kind: str, channel: Channel, recipient:
     )
 
 
-def _with_message(decision: Decision, message: Message) -> Decision:
+def with_message(decision: Decision, message: Message) -> Decision:
+    """Let a message wait in the user that is being changed."""
     user = decision.user
     return replace(decision, user=replace(user, messages=(*user.messages, message)))
 
@@ -284,9 +292,7 @@ async def resend_code(
     """
     at = ""
     if isinstance(command.verification, SendCode) and command.verification.url_template is not None:
-        problem = template_problem(command.verification.url_template, None)
-        if problem:
-            raise _malformed([Violation("sendCode/urlTemplate", problem, "urlTemplate")])
+        require_template(command.verification.url_template, None, "sendCode/urlTemplate")
 
     def permit(user: User) -> None:
         require_user(target.caller, Permission.USER_WRITE, user)
@@ -303,7 +309,7 @@ async def resend_code(
         if address.is_verified:
             raise Unmet("ALREADY_VERIFIED", f"the {command.channel} is verified already")
         if not user.usable:
-            raise _not_usable(command.channel)
+            raise not_usable(command.channel)
         require_country(command.verification, address, command.channel, rules)
         now = wiring.now()
         refuse_resend(user.contact, command.channel, rules, now)
@@ -345,9 +351,8 @@ async def verify_contact(
         rules, now = await contact_rules(wiring, user.organization_id), wiring.now()
         known = user.contact.on(command.channel)
         address, verdict = verify(known, candidates, now, rules.code_attempts)
-        refusal = _refusal(verdict, address, rules.code_attempts)
-        if verdict is Verdict.EXHAUSTED:
-            refusal = _no_attempt_left(next_code_in(user.contact, command.channel, rules, now))
+        left = rules.code_attempts - (0 if address is None else address.failed)
+        refusal = code_refusal(verdict, left, next_code_in(user.contact, command.channel, rules, now))
         if address is known:
             return Decision(user, refusal=refusal)
         return Decision(replace(user, contact=user.contact.put(command.channel, address)), refusal=refusal)
@@ -355,21 +360,23 @@ async def verify_contact(
     return await change_user(wiring, target, permit, decide)
 
 
-def _refusal(verdict: Verdict, address: Address | None, attempts: int) -> Fault | None:
-    if verdict is Verdict.WRONG and address is not None:
-        left = max(0, attempts - address.failed)
+def code_refusal(verdict: Verdict, left: int, next_in: int, field: str = "verificationCode") -> Fault | None:
+    """Say what is wrong with a returned code that stood in ``field``; None: it was right.
+
+    ``left`` are the attempts that are left, ``next_in`` the seconds until another code may be asked for.
+    """
+    if verdict is Verdict.WRONG:
+        left = max(0, left)
         return Malformed(
             "CODE_INVALID",
             f"the code is wrong; attempts left: {left}",
-            [Violation("verificationCode", "is wrong", "code")],
+            [Violation(field, "is wrong", "code")],
             metadata={"attemptsLeft": str(left)},
         )
+    if verdict is Verdict.EXHAUSTED:
+        return Exhausted("CODE_ATTEMPTS_EXHAUSTED", "too many wrong codes; ask for another one", retry_after=next_in)
     if verdict is Verdict.EXPIRED:
         return Unmet("CODE_EXPIRED", "the code has expired; ask for another one")
     if verdict is Verdict.NOT_PENDING:
-        return Unmet("CODE_NOT_PENDING", "no code is pending for this address")
+        return Unmet("CODE_NOT_PENDING", "no code is pending")
     return None
-
-
-def _no_attempt_left(seconds: int) -> Exhausted:
-    return Exhausted("CODE_ATTEMPTS_EXHAUSTED", "too many wrong codes; ask for another one", retry_after=seconds)

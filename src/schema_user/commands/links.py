@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from schema_user.commands.contact_rules import ContactRules
+    from schema_user.domain.contact import Channel
     from schema_user.domain.link import Link
     from schema_user.domain.user import User
     from schema_user.wiring import Wiring
@@ -46,6 +47,8 @@ class Opened:
 
 async def open_link(wiring: Wiring, link: Link) -> Opened | None:
     """Look at a link; nothing is counted. None: it is not genuine, or leads to nothing that could be verified."""
+    if link.channel is None:
+        return None
     organization = await wiring.organizations.known(link.organization_id)
     rules = await contact_rules(wiring, link.organization_id)
     user = await wiring.users.read(link.user_id)
@@ -79,7 +82,7 @@ async def verify_by_link(wiring: Wiring, link: Link, code: str, request_id: str)
     Raises:
         Missing: if the link is not, or no longer, genuine; then nothing was counted or compared.
     """
-    command = VerifyContact(link.channel, code)
+    command = VerifyContact(_channel(link), code)
     condition = await _while(wiring, link, _VERIFIABLE)
     await verify_contact(wiring, _target(link, request_id), command, condition)
 
@@ -90,9 +93,19 @@ async def resend_by_link(wiring: Wiring, link: Link, request_id: str) -> None:
     Raises:
         Missing: for any other link.
     """
-    command = ResendCode(link.channel, SendCode())
+    command = ResendCode(_channel(link), SendCode())
     condition = await _while(wiring, link, _RESENDABLE)
     await resend_code(wiring, _target(link, request_id), command, condition)
+
+
+def _channel(link: Link) -> Channel:
+    if link.channel is None:  # it leads to a new password
+        raise _missing()
+    return link.channel
+
+
+def _missing() -> Missing:
+    return Missing("USER_NOT_FOUND", "user not found")
 
 
 def _target(link: Link, request_id: str) -> Target:
@@ -107,6 +120,6 @@ async def _while(wiring: Wiring, link: Link, needed: Collection[Standing]) -> Ca
 
     def condition(user: User) -> None:
         if _standing(wiring, link, user, rules) not in needed:
-            raise Missing("USER_NOT_FOUND", "user not found")
+            raise _missing()
 
     return condition

@@ -15,6 +15,7 @@ from schema_user.domain.access import reached_organization, require
 from schema_user.domain.contact import is_country
 from schema_user.domain.identifier import CLIENT_ID_RULE, is_client_id
 from schema_user.domain.organization import Organization, OrganizationSettings
+from schema_user.domain.password import OwnPolicy
 from schema_user.domain.permission import Permission
 from schema_user.domain.repetition import Answered
 from schema_user.errors import Aborted, Conflict, Malformed, Unmet, Violation
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from schema_user.domain.caller import Caller
+    from schema_user.domain.password import Policy
     from schema_user.domain.rate import OwnRates
     from schema_user.domain.repetition import Known, Once
     from schema_user.wiring import Wiring
@@ -219,6 +221,7 @@ def _check_settings(wiring: Wiring, settings: OrganizationSettings | None) -> No
             found.append(Violation(f"settings/{wire}", f"must be at least the instance's {_shown(limit)}", "minimum"))
     found += _beyond_rates(wiring, settings.rate_limits)
     found += _beyond_countries(settings.phone_countries or (), wiring.settings.phone_countries)
+    found += _below_policy(settings.password_policy, wiring.settings.password_policy)
     found += wording_violations(settings, wiring.settings.mail_from_domains)
     if found:
         raise Malformed("FIELD_INVALID", f"{found[0].field} {found[0].description}", found)
@@ -240,6 +243,24 @@ def _beyond_rates(wiring: Wiring, chosen: OwnRates | None) -> list[Violation]:
         Violation(f"settings/rateLimits/{wire}", f"must be at most the instance's {limit}", "maximum")
         for wire, (wanted, limit) in pairs.items()
         if wanted is not None and limit is not None and wanted.per_second > limit.per_second
+    ]
+
+
+def _below_policy(chosen: OwnPolicy | None, policy: Policy) -> list[Violation]:
+    """A policy may ask for more of passwords than the instance's does, never for less."""
+    if chosen is None or chosen.over(policy).is_at_least(policy):
+        return []
+    places = (
+        ("minLength", OwnPolicy(min_length=chosen.min_length)),
+        ("hasLowercase", OwnPolicy(has_lowercase=chosen.has_lowercase)),
+        ("hasUppercase", OwnPolicy(has_uppercase=chosen.has_uppercase)),
+        ("hasNumber", OwnPolicy(has_number=chosen.has_number)),
+        ("hasSymbol", OwnPolicy(has_symbol=chosen.has_symbol)),
+    )
+    return [
+        Violation(f"settings/passwordPolicy/{wire}", "must ask for as much as the instance's does", "minimum")
+        for wire, own in places
+        if not own.over(policy).is_at_least(policy)
     ]
 
 

@@ -44,7 +44,7 @@ async def patch_data(wiring: Wiring, target: Target, patch: Patch) -> Decision:
         nonlocal outcome
         seen = await seen_data(wiring, target.caller, user)
         try:
-            data = await _patched(wiring, patch, seen)
+            data = await patched(wiring, patch, seen)
         except (Malformed, Unmet) as fault:
             # Not yet: whoever made the patch for an earlier sequence, and said so, shall learn that it moved on.
             outcome = fault
@@ -59,7 +59,8 @@ async def patch_data(wiring: Wiring, target: Target, patch: Patch) -> Decision:
     return await change_user(wiring, target, permit, decide, permit_values)
 
 
-async def _patched(wiring: Wiring, patch: Patch, data: dict[str, Any]) -> dict[str, Any]:
+async def patched(wiring: Wiring, patch: Patch, data: dict[str, Any]) -> dict[str, Any]:
+    """Give what a patch makes of data; others have the event loop in between."""
     # In an update, data stands one level deep in the body: what is stored can be sent back as it is.
     limits = Limits(wiring.settings.body_max_bytes, wiring.settings.body_max_depth - 1)
     loop = asyncio.get_running_loop()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from schema_user.commands.contact_rules import contact_rules
 from schema_user.domain import code as codes
 from schema_user.domain.contact import Channel
+from schema_user.domain.credential import RESET, Credential, reset_bindings, reset_digests
 from schema_user.domain.user import binding
 from schema_user.errors import Conflict, Unavailable
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
+    from schema_user.commands.contact_rules import ContactRules
     from schema_user.domain.organization import Organization
     from schema_user.domain.repetition import Answered, Known, Once
     from schema_user.domain.schema import UserSchema
@@ -91,19 +93,26 @@ def numbered(before: _R, after: _R, now: datetime, *, keyed: bool) -> _R | None:
     return replace(before, version=before.version + 1) if keyed else None
 
 
-async def live(wiring: Wiring, user: User, answered: Answered) -> dict[Channel, str]:
+async def live(wiring: Wiring, user: User, answered: Answered) -> dict[str, str]:
     """Give the codes of an answer that are still good for something."""
-    found: dict[Channel, str] = {}
     if not answered.codes:
-        return found
+        return {}
     rules = await contact_rules(wiring, user.organization_id)
-    for name, plain in answered.codes.items():
+    return {name: plain for name, plain in answered.codes.items() if _is_live(wiring, user, name, plain, rules)}
+
+
+def _is_live(wiring: Wiring, user: User, name: str, plain: str, rules: ContactRules) -> bool:
+    keys = wiring.keyring.code_keys
+    if name == RESET:
+        reset = (user.credential or Credential()).reset
+        known, failed = reset.codes, reset.failed
+        digests = reset_digests(keys, reset_bindings(user.organization_id, user.user_id, user.contact), plain)
+    else:
         channel = Channel(name)
         address = user.contact.on(channel)
-        if address is None or address.failed >= rules.code_attempts:
-            continue
-        digests = [codes.digest(key, binding(user, channel, address), plain) for key in wiring.keyring.code_keys]
-        code = codes.find(address.codes, digests)
-        if code is not None and code.expires_at > wiring.now():
-            found[channel] = plain
-    return found
+        if address is None:
+            return False
+        known, failed = address.codes, address.failed
+        digests = [codes.digest(key, binding(user, channel, address), plain) for key in keys]
+    code = codes.find(known, digests)
+    return code is not None and code.expires_at > wiring.now() and failed < rules.code_attempts

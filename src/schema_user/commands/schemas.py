@@ -10,15 +10,17 @@ import msgspec
 
 from schema_user.commands.change import expect_sequence, require_active_organization
 from schema_user.commands.events import schema_deliveries
+from schema_user.commands.migrations import Migrations
 from schema_user.commands.repetition import before_writing, begin_making, keep, numbered
+from schema_user.commands.revising import CACHES_EMPTY, Revising, admit, announce
+from schema_user.commands.schema_marks import marked_schema, plan_backfill
 from schema_user.domain.access import reached_organization, reached_schema, require
 from schema_user.domain.document import same
 from schema_user.domain.permission import Permission
 from schema_user.domain.repetition import Answered
-from schema_user.domain.schema import SchemaState, UserSchema
+from schema_user.domain.schema import Compatibility, SchemaState, UserSchema
 from schema_user.errors import Aborted, Conflict, Malformed, Unmet, Violation
 from schema_user.store.claims import Place
-from schema_user.store.schemas import HEAD_TTL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -30,8 +32,6 @@ if TYPE_CHECKING:
     from schema_user.wiring import Wiring
 
 _TRIES: Final = 10
-_CACHES_EMPTY: Final = HEAD_TTL * 3
-"""Seconds after which no process uses a head that it read before: until then a blocked schema may get a new user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +42,35 @@ class CreateSchema:
     document: object
     organization_id: str | None
     authenticators: tuple[Authenticator, ...] = ()
+    compatibility: Compatibility = Compatibility.ALLOW
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateSchema:
-    """Change what is given; only a changed document raises the revision."""
+    """Change what is given; only a changed document raises the revision.
+
+    ``compatibility`` holds for this change already. ``dry_run_job_id`` names the dry run that speaks for the document,
+    where that is needed.
+    """
 
     type: str | None = None
     document: object = None
     authenticators: tuple[Authenticator, ...] | None = None
+    compatibility: Compatibility | None = None
+    dry_run_job_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A schema after a command, and what the author should know about it; or the answer of before, given again."""
+    """A schema after a command, and what the author should know about it; or the answer of before, given again.
+
+    ``job_id`` names the migration that the change began.
+    """
 
     schema: UserSchema
     warnings: Sequence[Violation] = ()
     replayed: bool = False
+    job_id: str | None = None
 
 
 async def check_document(wiring: Wiring, caller: Caller, document: object) -> Judged:
@@ -115,9 +126,11 @@ async def create_schema(
         dialect=findings.dialect,
         state=SchemaState.ACTIVE,
         authenticators=command.authenticators,
+        compatibility=command.compatibility,
         created_at=now,
         changed_at=now,
     )
+    schema = await marked_schema(wiring, None, schema)
     deliveries = await schema_deliveries(wiring, None, schema, request_id)
     schema = await _claim_type(wiring, schema, once)
     if validate_only:
@@ -237,31 +250,75 @@ async def _require_ready(wiring: Wiring, target: SchemaTarget, schema: UserSchem
 
 
 async def update_schema(wiring: Wiring, target: SchemaTarget, command: UpdateSchema) -> Saved:
-    """Change a schema; users move to a new revision when they are next updated with data.
+    """Change a schema; what becomes of its users is said by its ``compatibility`` (``commands/revising.py``).
 
     Raises:
-        Missing, Denied, StaleSequence, Unmet: as for every change.
+        Missing, Denied, StaleSequence, Unmet: as for every change; also if ``compatibility`` forbids it.
         Malformed: if the document is not a JSON Schema that can be taken.
         Conflict: if the owner has a schema of the new type.
+        Exhausted: if the migration that it begins would be one job too many.
     """
-    findings = None
+    revising: Revising | None = None
+    warnings: Sequence[Violation] = ()
+    answered: Saved | None = None
     if command.document is not None:
         # Nobody who may not write makes the gate work.
-        await _permitted(wiring, target, Permission.USERSCHEMA_WRITE)
+        before = await _permitted(wiring, target, Permission.USERSCHEMA_WRITE)
         findings = await check_document(wiring, target.caller, command.document)
+        text = msgspec.json.encode(command.document).decode()
+        revising, warnings = Revising(target.caller, text, findings.dialect, command.dry_run_job_id), findings.warnings
+        answered = await _announce(wiring, target, command, before, revising)
+    if answered is not None:
+        return replace(answered, warnings=warnings)
+    migrations = Migrations(wiring, target.caller)
 
     async def decide(schema: UserSchema) -> UserSchema:
         if command.type is not None:
             schema = replace(schema, type=command.type)
         if command.authenticators is not None:
             schema = replace(schema, authenticators=command.authenticators)
-        if findings is not None and not same(msgspec.json.decode(schema.text), command.document):
-            text = msgspec.json.encode(command.document).decode()
-            schema = replace(schema, text=text, dialect=findings.dialect, revision=schema.revision + 1)
+        if command.compatibility is not None:
+            schema = replace(schema, compatibility=command.compatibility)
+        if revising is None or _is_same(schema, command):
+            return schema
+        revised = revising.of(schema)
+        if _holds_back(command, schema):
+            await admit(wiring, schema, revising, rehearsed=target.validate_only)
+        if revised.compatibility is Compatibility.MIGRATE:
+            await migrations.begin(revised, rehearsed=target.validate_only)
+        schema = await marked_schema(wiring, schema, revised)
+        if schema.marking.pending and not target.validate_only:
+            await plan_backfill(wiring, target.caller, schema)
         return schema
 
-    saved = await _change(wiring, target, Permission.USERSCHEMA_WRITE, decide)
-    return replace(saved, warnings=findings.warnings if findings else ())
+    try:
+        saved = await _change(wiring, target, Permission.USERSCHEMA_WRITE, decide)
+    except BaseException:
+        await migrations.withdraw()
+        raise
+    job_id = None if revising is None or target.validate_only else await migrations.of(saved.schema)
+    return replace(saved, warnings=warnings, job_id=job_id)
+
+
+async def _announce(
+    wiring: Wiring, target: SchemaTarget, command: UpdateSchema, schema: UserSchema, revising: Revising
+) -> Saved | None:
+    """Announce a revision that must not make users fail; give the answer of before, if the request had its effect."""
+    if target.validate_only or not _holds_back(command, schema) or _is_same(schema, command):
+        return None
+    earlier = None if target.once is None else await _earlier(wiring, target.once, schema, first=True)
+    if earlier is None:
+        await _require_ready(wiring, target, schema)
+        await announce(wiring, schema, revising)
+    return earlier
+
+
+def _holds_back(command: UpdateSchema, schema: UserSchema) -> bool:
+    return (command.compatibility or schema.compatibility) is Compatibility.REFUSE
+
+
+def _is_same(schema: UserSchema, command: UpdateSchema) -> bool:
+    return same(msgspec.json.decode(schema.text), command.document)
 
 
 async def set_schema_state(wiring: Wiring, target: SchemaTarget, state: SchemaState) -> Saved:
@@ -294,7 +351,7 @@ async def delete_schema(wiring: Wiring, target: SchemaTarget) -> UserSchema:
     blocked = replace(before, state=SchemaState.DELETING, version=before.version + 1)
     if not await wiring.schemas.replace(before, blocked):
         raise _race_lost()
-    await asyncio.sleep(_CACHES_EMPTY)
+    await asyncio.sleep(CACHES_EMPTY)  # until then a blocked schema may get a new user
     try:
         await _require_unused(wiring, before)
     except Unmet:

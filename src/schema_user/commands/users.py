@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +14,11 @@ from schema_user.commands.change import (
     Target,
     answer_of,
     change_user,
-    claim_username,
     origin_of,
-    release_username,
     repeated,
     require_active_organization,
+    reserve,
+    unreserve,
 )
 from schema_user.commands.code_limits import Postage
 from schema_user.commands.contact_rules import contact_rules
@@ -30,13 +32,23 @@ from schema_user.commands.contacts import (
 )
 from schema_user.commands.events import user_deliveries
 from schema_user.commands.fields import PermittedDocument, permit_document, permit_new_document, seen_data
+from schema_user.commands.passwords import (
+    PasswordWish,
+    ReadyPassword,
+    beyond_self,
+    hashed,
+    put_password,
+    ready_password,
+    require_allowed,
+)
 from schema_user.commands.repetition import before_writing, begin_making
 from schema_user.domain.access import reached_organization, require, require_user
+from schema_user.domain.credential import first
 from schema_user.domain.identifier import CLIENT_ID_RULE, is_client_id
 from schema_user.domain.permission import Permission
 from schema_user.domain.schema import SchemaState
-from schema_user.domain.user import Transition, User, erased, moved, visibly_changed
-from schema_user.errors import Conflict, Malformed, Unmet, Violation
+from schema_user.domain.user import Transition, User, UserState, erased, moved, visibly_changed
+from schema_user.errors import Conflict, Malformed, Unavailable, Unmet, Violation
 from schema_user.wiring import aside
 
 if TYPE_CHECKING:
@@ -60,6 +72,8 @@ class CreateUser:
     user_id: str | None = None
     username: str | None = None
     wishes: tuple[AddressWish, ...] = ()
+    state: UserState | None = None
+    password: PasswordWish | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +91,7 @@ class UpdateUser:
     wishes: tuple[AddressWish, ...] = ()
     remove: frozenset[Channel] = frozenset()
     edit: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    password: ReadyPassword | None = None
     by_self: bool = True
     must_change: bool = False
 
@@ -93,46 +108,23 @@ async def create_user(
     """Create a user.
 
     Raises:
-        Malformed: for an id or address that is not one.
+        Malformed: for an id or address that is not one, or a password that will not do.
         Missing: if the organization is not there for the caller.
         Denied: without ``user.write`` in it, or for fields that the caller may not write.
         Unmet: if the organization or the schema is not usable, or the data does not match.
         Conflict: if the id was used before, or the username is taken.
         Exhausted: if no more codes may be sent.
     """
-    if command.user_id is not None and not is_client_id(command.user_id):
-        raise Malformed("FIELD_INVALID", f"userId {CLIENT_ID_RULE}", [Violation("userId", CLIENT_ID_RULE, "pattern")])
+    check_form(command)
     check_wishes(command.wishes)
-    organization_id = command.organization_id
-    known = await wiring.organizations.known(organization_id)
-    reached_organization(caller, organization_id, exists=known is not None)
-    require(caller, Permission.USER_WRITE, organization_id)
+    await require_creatable(wiring, caller, command.organization_id)
     user_id = command.user_id or wiring.new_id()
     if once is not None:
         user_id, is_new = await begin_making(wiring, once, user_id)
         answered = None if is_new else await _answered(wiring, once, user_id)
         if answered is not None:
             return await _made_before(wiring, command, user_id, answered)
-    document = PermittedDocument(command.schema_id, command.data)
-    document = await permit_new_document(wiring, caller, user_id, organization_id, document)
-    await require_active_organization(wiring, organization_id)
-    schema = await usable_schema(wiring, command.schema_id, organization_id)
-    await require_valid(wiring, schema, document)
-    now = wiring.now()
-    user = User(
-        user_id=user_id,
-        organization_id=organization_id,
-        schema_id=schema.schema_id,
-        revision=schema.revision,
-        data=command.data,
-        created_at=now,
-        changed_at=now,
-        username=command.username or None,
-    )
-    decision = Decision(user)
-    rules = await contact_rules(wiring, organization_id)
-    for wish in command.wishes:
-        decision = await put_address(wiring, decision, wish, rules)
+    decision = await decide_new(wiring, caller, command, user_id)
     postage = Postage(wiring)
     try:
         if decision.user.messages:
@@ -145,11 +137,63 @@ async def create_user(
             await postage.settle()
 
 
+def check_form(command: CreateUser) -> None:
+    """Raise Malformed for an id that a client may not give."""
+    if command.user_id is not None and not is_client_id(command.user_id):
+        raise Malformed("FIELD_INVALID", f"userId {CLIENT_ID_RULE}", [Violation("userId", CLIENT_ID_RULE, "pattern")])
+
+
+async def require_creatable(wiring: Wiring, caller: Caller, organization_id: str) -> None:
+    """Raise Missing or Denied unless the caller may make users in an organization."""
+    known = await wiring.organizations.known(organization_id)
+    reached_organization(caller, organization_id, exists=known is not None)
+    require(caller, Permission.USER_WRITE, organization_id)
+
+
+async def decide_new(wiring: Wiring, caller: Caller, command: CreateUser, user_id: str) -> Decision:
+    """Say what a new user shall be, whoever writes it: all the rules of a creation but the form and who may.
+
+    Raises:
+        Malformed, Denied, Unmet: as for ``create_user()``.
+    """
+    organization_id = command.organization_id
+    if command.password is not None:
+        await require_allowed(wiring, command.password, organization_id)
+    document = PermittedDocument(command.schema_id, command.data)
+    document = await permit_new_document(wiring, caller, user_id, organization_id, document)
+    await require_active_organization(wiring, organization_id)
+    schema = await usable_schema(wiring, command.schema_id, organization_id)
+    await require_valid(wiring, schema, document)
+    credential = None
+    if command.password is not None:
+        encoded = await hashed(wiring, command.password, organization_id)
+        credential = first(encoded, wiring.now(), change_required=command.password.change_required)
+    now = wiring.now()
+    user = User(
+        user_id=user_id,
+        organization_id=organization_id,
+        schema_id=schema.schema_id,
+        revision=schema.revision,
+        data=command.data,
+        created_at=now,
+        changed_at=now,
+        username=command.username or None,
+        active=command.state is not UserState.INACTIVE,
+        locked=command.state is UserState.LOCKED,
+        credential=credential,
+    )
+    decision = Decision(user)
+    rules = await contact_rules(wiring, organization_id)
+    for wish in command.wishes:
+        decision = await put_address(wiring, decision, wish, rules)
+    return decision
+
+
 async def _rehearse(wiring: Wiring, decision: Decision, *, made_id: bool) -> Decision:
     user = decision.user
-    await release_username(wiring, await claim_username(wiring, None, user))
+    await unreserve(wiring, user, await reserve(wiring, None, user))
     if not made_id and await wiring.users.exists(user.user_id):
-        raise _id_taken()
+        raise id_taken()
     return replace(decision, codes={})
 
 
@@ -157,13 +201,14 @@ async def _insert(
     wiring: Wiring, command: CreateUser, decision: Decision, origin: Origin, once: Once | None, *, postage: Postage
 ) -> Decision:
     deliveries = await user_deliveries(wiring, None, decision.user, origin.request_id)
-    user = await claim_username(wiring, None, decision.user, once)
+    reserved = await reserve(wiring, None, decision.user, once)
+    user = reserved.user
     if not await postage.stored(wiring.users.insert(user, origin, answer_of(once, user, decision), deliveries)):
         answered = await _answered(wiring, once, user.user_id) if once else None
         if answered is not None:  # a twin under the same key was faster
             return await _made_before(wiring, command, user.user_id, answered)
-        await release_username(wiring, user)
-        raise _id_taken()
+        await unreserve(wiring, decision.user, reserved)
+        raise id_taken()
     return replace(decision, user=user)
 
 
@@ -188,7 +233,8 @@ async def _made_before(wiring: Wiring, command: CreateUser, user_id: str, answer
     return await repeated(wiring, user, answered)
 
 
-def _id_taken() -> Conflict:
+def id_taken() -> Conflict:
+    """Give the fault of an id that somebody has or had."""
     return Conflict("USER_ID_TAKEN", "the user id was used before", [Violation("userId", "was used before", "unique")])
 
 
@@ -221,8 +267,16 @@ def _require_active(schema: UserSchema) -> None:
 
 
 async def require_valid(wiring: Wiring, schema: UserSchema, document: PermittedDocument) -> None:
-    """Raise Unmet, with every violation, if the data does not match the schema's current revision."""
+    """Raise Unmet, with every violation, if the data does not match the schema's current revision.
+
+    While a revision is announced, it must match that too: no user may fail it once it is current.
+    """
     violations = await wiring.violations(schema, document.data)
+    if not violations and schema.announced is not None:
+        following = schema.following(wiring.now())
+        if following is not None:
+            violations = await wiring.violations(following, document.data)
+            schema = dataclasses.replace(schema, revision=following.revision)
     if violations:
         if document.accesses:
             listed = violations
@@ -254,11 +308,7 @@ async def update_user(wiring: Wiring, target: Target, command: UpdateUser) -> De
     check_wishes(command.wishes)
 
     def permit(user: User) -> None:
-        if command.by_self:
-            require_user(target.caller, Permission.USER_WRITE, user)
-        else:
-            require(target.caller, Permission.USER_WRITE, user.organization_id)
-        require_write_for(target.caller, user, _beyond_self(command, user))
+        _permit(target.caller, command, user)
 
     document: PermittedDocument | None = None
 
@@ -271,7 +321,11 @@ async def update_user(wiring: Wiring, target: Target, command: UpdateUser) -> De
         if command.schema_id is not None or data is not None:
             document = await permit_document(wiring, target.caller, user, command.schema_id, data)
 
-    async def decide(user: User) -> Decision:
+    async def decide(before: User) -> Decision:
+        decision = await _begun(wiring, before, command)
+        if decision.refusal is not None:
+            return decision
+        user = decision.user
         decision = Decision(user if document is None else await with_document(wiring, user, document))
         if command.username is not None:
             decision = Decision(replace(decision.user, username=command.username or None))
@@ -281,16 +335,43 @@ async def update_user(wiring: Wiring, target: Target, command: UpdateUser) -> De
                 decision = await put_address(wiring, decision, wish, rules)
         for channel in command.remove:
             decision = remove_address(wiring, decision, channel)
-        if command.must_change and not visibly_changed(user, decision.user):
+        if command.must_change and not visibly_changed(before, decision.user):
             raise Unmet("USER_UNCHANGED", "the user is already as it was asked for")
         return decision
 
     return await change_user(wiring, target, permit, decide, permit_values)
 
 
+async def _begun(wiring: Wiring, user: User, command: UpdateUser) -> Decision:
+    """Begin with the password: if what proves that it may be set does not, nothing else may be stored."""
+    return Decision(user) if command.password is None else await put_password(wiring, user, command.password)
+
+
+def _permit(caller: Caller, command: UpdateUser, user: User) -> None:
+    if command.by_self:
+        require_user(caller, Permission.USER_WRITE, user)
+    else:
+        require(caller, Permission.USER_WRITE, user.organization_id)
+    require_write_for(caller, user, _beyond_self(command, user))
+
+
+async def with_password(wiring: Wiring, target: Target, command: UpdateUser, wish: PasswordWish) -> UpdateUser:
+    """Give the update with a password that was checked and hashed.
+
+    Raises:
+        Malformed, Missing, Denied, StaleSequence, Unmet, Exhausted, Unavailable: as ``ready_password()``.
+    """
+    check_wishes(command.wishes)
+    asked = dataclasses.replace(command, password=ReadyPassword(wish))
+    ready = await ready_password(wiring, target, wish, lambda user: _permit(target.caller, asked, user))
+    return dataclasses.replace(command, password=ready)
+
+
 def _beyond_self(command: UpdateUser, user: User) -> list[Violation]:
     """List what the command asks for that a user may not do to itself."""
     found = [violation for wish in command.wishes for violation in forbidden_to_self(wish.verification, wish.at)]
+    if command.password is not None:
+        found += beyond_self(command.password.wish)
     if command.username is not None:
         found.append(Violation("username", f"needs {Permission.USER_WRITE}", "permission"))
     if command.schema_id is not None and command.schema_id != user.schema_id:
@@ -304,13 +385,29 @@ async def with_document(wiring: Wiring, user: User, document: PermittedDocument)
     Raises:
         Unmet: if the schema is unknown or inactive, or the data does not match it.
     """
-    schema = await usable_schema(wiring, document.schema_id, user.organization_id)
-    await require_valid(wiring, schema, document)
+    try:
+        schema = await usable_schema(wiring, document.schema_id, user.organization_id)
+        await require_valid(wiring, schema, document)
+    except Unmet as fault:
+        if document.schema_id == user.schema_id:
+            raise
+        raise _not_moved(user, fault, own_data=document.data is user.data) from None
     after = user.with_data(document.data, schema.schema_id, schema.revision)
     if document.blind and after.data is user.data:
         # An unmoved sequence would tell the caller that what it may not read is what it sent.
         return replace(after, data=dict(document.data))
     return after
+
+
+def _not_moved(user: User, fault: Unmet, *, own_data: bool) -> Unmet:
+    """Say of a user who can't be given another schema what became of its data: nothing."""
+    kept = "nothing was changed: the user keeps its schema and its data"
+    if fault.reason == "DATA_INVALID" and own_data:
+        kept += ", which does not match the other schema; send data that does, and it replaces what is stored"
+    elif fault.reason == "DATA_INVALID":
+        kept += ", which the data that was sent would have replaced"
+    moved_from = {"fromSchemaId": user.schema_id, "fromRevision": str(user.revision), "storedData": "kept"}
+    return Unmet(fault.reason, f"{fault.message}; {kept}", fault.violations, metadata={**fault.metadata, **moved_from})
 
 
 _WRONG_STATE = {
@@ -341,7 +438,10 @@ async def move_user(wiring: Wiring, target: Target, transition: Transition) -> D
 
 
 async def delete_user(wiring: Wiring, target: Target) -> Decision:
-    """Delete a user: data, contact, username and codes are erased in one write; the id is not used again."""
+    """Delete a user: data, contact, username and codes are erased in one write; the id is not used again.
+
+    What stands elsewhere is erased after it; if the database goes away in between, the sweep of a relay does it.
+    """
 
     def permit(user: User) -> None:
         require(target.caller, Permission.USER_DELETE, user.organization_id)
@@ -350,7 +450,6 @@ async def delete_user(wiring: Wiring, target: Target) -> Decision:
         return Decision(erased(user))
 
     decision = await change_user(wiring, target, permit, decide)
-    # What this process relays just now must be there before it is erased: a code must not come after its user's end.
-    await wiring.relay.flush()
-    await wiring.outbox.erase_user(target.user_id, wiring.now())
+    with contextlib.suppress(Unavailable):
+        await wiring.relay.erase(target.user_id, wiring.now())
     return decision

@@ -98,5 +98,5 @@ def _sample(choice: Choice, public_url: str, ttl: timedelta) -> Message:
     if not occasion.has_code:
         other = masked(channel, _OTHER[channel]) if occasion is Occasion.ADDRESS_CHANGED else None
         return structs.replace(message, other=other)
-    link = Link(channel, _USER_ID, _ORGANIZATION_ID, _CODE, "sample")
+    link = Link(channel if occasion is Occasion.VERIFY else None, _USER_ID, _ORGANIZATION_ID, _CODE, "sample")
     return structs.replace(message, code=_CODE, expires_at=_NOW + ttl, url=link.url(public_url))

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Final
 from schema_user.delivery.undelivered import Undelivered
 from schema_user.delivery.voice import Voices
 from schema_user.domain.contact import Channel, masked
-from schema_user.domain.message import ADDRESS_CHANGED
+from schema_user.domain.message import ADDRESS_CHANGED, PASSWORD_RESET
 from schema_user.errors import Unavailable
-from schema_user.store.users import live_digests
+from schema_user.store.users import live_digests, live_reset_digests
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -347,7 +347,10 @@ def is_dead(message: Message, user: User | None, now: datetime) -> bool:
         return True
     if message.expires_at is not None and message.expires_at <= now:
         return True
-    return message.code_digest is not None and message.code_digest not in live_digests(user, message.channel)
+    if message.code_digest is None:
+        return False
+    of_reset = message.kind == PASSWORD_RESET
+    return message.code_digest not in (live_reset_digests(user) if of_reset else live_digests(user, message.channel))
 
 
 def _is_leased(record: Document, now: datetime) -> bool:

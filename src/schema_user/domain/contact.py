@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -29,6 +30,11 @@ ENCODED_WORD: Final = "=?"
 """How mail begins what is encoded in a header (RFC 2047). Decoded, it can be anything, such as a line break."""
 
 _SUBSCRIBER_DIGITS: Final = 4
+_PLAIN_ADDRESS: Final = re.compile(
+    r"(?=[^@]{1,64}@.{1,180}\Z)([A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*)"
+    r"@((?:[A-Za-z0-9](?:[A-Za-z0-9]|-(?!-)){0,61}(?<!-)\.)+[A-Za-z]{2,63})"
+)
+"""Addresses such as most people have: the library takes them as they are, but for 30 µs, a fifth of an update."""
 
 
 def read_phone_tables() -> None:
@@ -91,7 +97,7 @@ class Contact:
 
     def resent(self, channel: Channel, now: datetime) -> Contact:
         """Give the contact with one more resend, and without those that no longer count."""
-        counting = tuple(each for each in self.resends if _within(DAY, each.at, now))
+        counting = tuple(each for each in self.resends if within(DAY, each.at, now))
         return replace(self, resends=(*counting, Resend(channel, now)))
 
 
@@ -145,6 +151,8 @@ def normalise_email(text: str) -> str | None:
     """Normalise an email address: the domain becomes lower-case IDNA, the local part is kept. None: not an address."""
     if ENCODED_WORD in text:
         return None
+    if (plain := _PLAIN_ADDRESS.fullmatch(text)) is not None:
+        return f"{plain[1]}@{plain[2].lower()}"
     try:
         found = validate_email(text, check_deliverability=False, globally_deliverable=False)
     except (EmailNotValidError, UnicodeError):
@@ -196,18 +204,18 @@ def issue(address: Address, new: Code, now: datetime) -> Address:
 def resend_pause(contact: Contact, channel: Channel, now: datetime, pause: timedelta) -> timedelta:
     """Give how long it is until a code may follow the address's last one, if that takes ``pause``; 0: it may now."""
     address = contact.on(channel)
-    if address is None or address.coded_at is None or not _within(pause, address.coded_at, now):
+    if address is None or address.coded_at is None or not within(pause, address.coded_at, now):
         return timedelta(0)
     return address.coded_at + pause - now
 
 
 def resends_spent(contact: Contact, channel: Channel, now: datetime, per_day: int) -> timedelta:
     """Give how long it is until a channel has fewer than ``per_day`` resends in 24 hours; 0: it has now."""
-    at = sorted(each.at for each in contact.resends if each.channel is channel and _within(DAY, each.at, now))
+    at = sorted(each.at for each in contact.resends if each.channel is channel and within(DAY, each.at, now))
     return at[-per_day] + DAY - now if len(at) >= per_day else timedelta(0)
 
 
-def _within(span: timedelta, at: datetime, now: datetime) -> bool:
+def within(span: timedelta, at: datetime, now: datetime) -> bool:
     """Whether a time is less than a span away.
 
     Another process may be a little ahead; what is further ahead tells of a clock that was set back, and would

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from schema_user.domain.contact import Address, Contact
 from schema_user.domain.document import same
-from schema_user.domain.user import UserState
+from schema_user.domain.user import UserState, password_changed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from schema_user.domain.user import User
 
 Change = dict[str, Any]
-"""``pointer`` into the user as a reader sees it, and ``old``, ``new`` or both; one is absent where nothing was."""
+"""``pointer`` into the user as a reader sees it, and ``old``, ``new`` or both; one is absent where nothing was.
+
+Of a password nobody reads anything: that one was set is told without either.
+"""
+
+PASSWORD: Final = "/password"  # noqa: S105 -- a pointer
 
 MOST_CHANGES: Final = 1000
 """A change at more places than this is kept as one, of the whole."""
@@ -110,7 +115,9 @@ def changes(before: User | None, after: User) -> list[Change]:
     old, new = snapshot(before), snapshot(after)
     _compare("", old, new, found)
     if len(found) > MOST_CHANGES:
-        return [{"pointer": "", "old": old, "new": new}]
+        found = [{"pointer": "", "old": old, "new": new}]
+    if password_changed(before, after):
+        found.append({"pointer": PASSWORD})
     return found
 
 
@@ -156,6 +163,8 @@ def undo(seen: dict[str, Any], found: Sequence[Change]) -> dict[str, Any]:
     No two of them lie within one another, so their order means nothing.
     """
     for change in found:
+        if change["pointer"] == PASSWORD:
+            continue
         tokens = ["", *change["pointer"].split("/")[1:]]
         whole: dict[str, Any] = {"": seen}
         where: Any = whole

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
+    from schema_user.domain.password import OwnPolicy
     from schema_user.domain.rate import OwnRates
     from schema_user.domain.wording import OwnTexts, Sender
 
@@ -32,6 +33,7 @@ class OrganizationSettings:
     sender: Sender | None = None
     languages: tuple[str, ...] | None = None
     texts: OwnTexts | None = None
+    password_policy: OwnPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ lower case, ``٣`` is a number, ``€`` and a blank are symbols. Letters of scri
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Final, NamedTuple
 
 MAX_LENGTH: Final = 200
@@ -60,6 +60,16 @@ class Policy:
         )
         return [Problem(reason, text) for kept, reason, text in rules if not kept]
 
+    def stricter(self, other: Policy) -> Policy:
+        """Give the policy that takes what this one and the other one take."""
+        return Policy(
+            max(self.min_length, other.min_length),
+            self.has_lowercase or other.has_lowercase,
+            self.has_uppercase or other.has_uppercase,
+            self.has_number or other.has_number,
+            self.has_symbol or other.has_symbol,
+        )
+
     def is_at_least(self, other: Policy) -> bool:
         """Whether every password that this policy takes is taken by the other one too."""
         return (
@@ -69,6 +79,21 @@ class Policy:
             and self.has_number >= other.has_number
             and self.has_symbol >= other.has_symbol
         )
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPolicy:
+    """What an organization asks of new passwords; None: as the instance has it."""
+
+    min_length: int | None = None
+    has_lowercase: bool | None = None
+    has_uppercase: bool | None = None
+    has_number: bool | None = None
+    has_symbol: bool | None = None
+
+    def over(self, policy: Policy) -> Policy:
+        """Give a policy with what is chosen here in its place."""
+        return replace(policy, **{name: chosen for name, chosen in asdict(self).items() if chosen is not None})
 
 
 def prepared(password: str) -> str:

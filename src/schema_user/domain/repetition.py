@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -36,14 +37,20 @@ class Once:
         return hashlib.sha256(f"claim|{self.record_id}|{version}".encode()).digest()[:_NONCE_BYTES]
 
 
-def once(token_id: str, key: str, asked: Iterable[bytes]) -> Once:
-    """Make it of the caller's token, its key, and the parts of the request: method, path, query, organization, body."""
-    return Once(_digest((token_id.encode(), key.encode())).hex(), _digest(asked))
+def once(token_id: str, key: str, asked: Iterable[bytes], secret: bytes) -> Once:
+    """Make it of the caller's token, its key, and the parts of the request: method, path, query, organization, body.
+
+    ``secret`` keys the digest: a body may hold a password, which could be guessed by one that anybody can compute.
+    """
+    return Once(_digest((token_id.encode(), key.encode()), hashlib.sha256()).hex(), _digest(asked, _keyed(secret)))
 
 
-def _digest(parts: Iterable[bytes]) -> bytes:
-    """Compute SHA-256 over the parts, each preceded by its length."""
-    whole = hashlib.sha256()
+def _keyed(secret: bytes) -> hmac.HMAC:
+    return hmac.new(secret, digestmod=hashlib.sha256)
+
+
+def _digest(parts: Iterable[bytes], whole: hmac.HMAC | hashlib._Hash) -> bytes:
+    """Compute a digest over the parts, each preceded by its length."""
     for part in parts:
         whole.update(len(part).to_bytes(4, "big") + part)
     return whole.digest()

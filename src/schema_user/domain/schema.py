@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -35,6 +35,55 @@ class Authenticator(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class IndexedPath:
+    """A path of ``data`` that a schema's current revision has indexed.
+
+    ``ready``: the users that were there before are indexed too. ``own``: a user may read it of itself.
+    """
+
+    path: str
+    ready: bool = True
+    own: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Marking:
+    """What of its users a schema has indexed: ``stale`` paths no longer, though entries of them may be left.
+
+    ``pending``: users were written under other marks, and a back-fill has yet to reach them all.
+    """
+
+    paths: tuple[IndexedPath, ...] = ()
+    stale: tuple[str, ...] = ()
+    pending: bool = False
+
+
+class Compatibility(enum.StrEnum):
+    """What happens to stored users when a schema's text changes.
+
+    ``ALLOW``: they move to the new revision when their data is next written. ``REFUSE``: none of them may fail it.
+    ``MIGRATE``: a job moves them, as far as their data passes.
+    """
+
+    ALLOW = "allow"
+    REFUSE = "refuse"
+    MIGRATE = "migrate"
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """The text of a revision that is about to become current: until then, data that is written must match it as well.
+
+    ``nonce`` names it, as no other text has the same one. After ``until`` it is forgotten: who announced it is gone.
+    """
+
+    text: str
+    dialect: str
+    nonce: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class UserSchema:
     """A user schema at its current revision.
 
@@ -55,6 +104,23 @@ class UserSchema:
     sequence: int = 1
     version: int = 1
     type_claim: bytes = b""
+    marking: Marking = Marking()
+    compatibility: Compatibility = Compatibility.ALLOW
+    announced: Announced | None = None
+
+    def following(self, now: datetime) -> UserSchema | None:
+        """Give the revision that is announced at a time, under an id of its own: it may never become one of this."""
+        announced = self.announced
+        if announced is None or now > announced.until:
+            return None
+        return replace(
+            self,
+            schema_id=f"announced {announced.nonce}",
+            text=announced.text,
+            dialect=announced.dialect,
+            revision=self.revision + 1,
+            announced=None,
+        )
 
     def serves(self, organization_id: str) -> bool:
         """Whether users of the organization may have this schema."""

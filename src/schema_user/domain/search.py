@@ -59,6 +59,42 @@ class During:
     before: datetime | None
 
 
+class DataMethod(enum.StrEnum):
+    """How a value in ``data`` is compared by its kind: numbers by size, times by order, texts by code point."""
+
+    EQUALS = "DATA_QUERY_METHOD_EQUALS"
+    LESS = "DATA_QUERY_METHOD_LESS"
+    LESS_OR_EQUALS = "DATA_QUERY_METHOD_LESS_OR_EQUALS"
+    GREATER = "DATA_QUERY_METHOD_GREATER"
+    GREATER_OR_EQUALS = "DATA_QUERY_METHOD_GREATER_OR_EQUALS"
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A value at an indexed path of ``data``, or an item of an array there, compares so; ``at`` names the query."""
+
+    path: str
+    method: TextMethod | DataMethod
+    value: str | int | float | bool
+    at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """A ``Data`` as the database is asked: an entry under ``key`` meets each of ``bounds``.
+
+    Bounds are pairs of ``eq``, ``lt``, ``lte``, ``gt``, ``gte`` or ``contains`` and a value. The query is true or
+    false of users of ``schemas`` only, and of nobody whose id is ``unseen``: of others it is neither, and so not found
+    by it nor by its opposite.
+    """
+
+    key: str
+    bounds: tuple[tuple[str, str | int | float | bool], ...]
+    schemas: frozenset[str] = frozenset()
+    stale: frozenset[str] = frozenset()
+    unseen: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class AnyOf:
     """One of the queries holds."""
@@ -80,7 +116,7 @@ class Not:
     query: Query
 
 
-Query = Text | Is | During | AnyOf | AllOf | Not
+Query = Text | Is | During | Data | Entries | AnyOf | AllOf | Not
 
 
 @dataclass(frozen=True, slots=True)

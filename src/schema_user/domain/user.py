@@ -11,12 +11,14 @@ import msgspec
 from msgspec.structs import replace
 
 from schema_user.domain.code import Binding
-from schema_user.domain.contact import Contact
+from schema_user.domain.contact import Channel, Contact
+from schema_user.domain.credential import Credential
 from schema_user.domain.document import same
+from schema_user.domain.indexing import Entry
 from schema_user.domain.message import Message
 
 if TYPE_CHECKING:
-    from schema_user.domain.contact import Address, Channel
+    from schema_user.domain.contact import Address
 
 
 class UserState(enum.StrEnum):
@@ -26,6 +28,15 @@ class UserState(enum.StrEnum):
     INACTIVE = "USER_STATE_INACTIVE"
     LOCKED = "USER_STATE_LOCKED"
     DELETED = "USER_STATE_DELETED"
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A claim that a user holds, other than for its username: of which kind, its id, and the nonce that confirms it."""
+
+    kind: str
+    claim_id: bytes
+    nonce: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +53,10 @@ class User(msgspec.Struct, frozen=True, eq=False):
     ``sequence`` rises by one with each change that a client can see; ``version`` with every write, so that it can
     guard the next one. ``revision`` is that of the schema which ``data`` passed. ``username_claim`` is the nonce of
     the claim that reserves the username. ``messages`` are those this change wants sent; they are not read back, only
-    what of them is ``pending``. ``key`` seals what is kept of the user elsewhere and goes with its deletion; ``chain``
-    is the digest of the last entry of its history.
+    what of them is ``pending``. ``claims`` reserve other unique values; ``marking`` is the fingerprint of the plan by
+    which its data was indexed and claimed, and ``indexed`` what this change wants indexed: not read back, and None
+    where it stays as it is. ``credential`` is there once a password, or a code for one, was. ``key`` seals what is
+    kept of the user elsewhere and goes with its deletion; ``chain`` is the digest of the last entry of its history.
     """
 
     user_id: str
@@ -59,8 +72,12 @@ class User(msgspec.Struct, frozen=True, eq=False):
     locked: bool = False
     deleted: bool = False
     contact: Contact = Contact()
+    credential: Credential | None = None
     username: str | None = None
     username_claim: bytes | None = None
+    claims: tuple[Claimed, ...] = ()
+    marking: str = ""
+    indexed: tuple[Entry, ...] | None = None
     messages: tuple[Message, ...] = ()
     pending: tuple[Waiting, ...] = ()
     pending_since: datetime | None = None
@@ -113,13 +130,27 @@ def moved(user: User, transition: Transition) -> User | None:
         if user.locked is locked:
             return None
         after = replace(user, locked=locked)
-    return after if after.usable else replace(after, contact=after.contact.without_codes())
+    if after.usable:
+        return after
+    credential = None if after.credential is None else after.credential.without_codes()
+    return replace(after, contact=after.contact.without_codes(), credential=credential)
 
 
 def erased(user: User) -> User:
     """Give what stays of a deleted user: the id, so that it is not used again, and the facts of when."""
     return replace(
-        user, deleted=True, active=False, data={}, contact=Contact(), username=None, username_claim=None, messages=()
+        user,
+        deleted=True,
+        active=False,
+        data={},
+        contact=Contact(),
+        credential=None,
+        username=None,
+        username_claim=None,
+        claims=(),
+        marking="",
+        indexed=None,
+        messages=(),
     )
 
 
@@ -134,7 +165,16 @@ def visibly_changed(before: User, after: User) -> bool:
         or after.username != before.username
         or (after.active, after.locked, after.deleted) != (before.active, before.locked, before.deleted)
         or _seen(after.contact) != _seen(before.contact)
+        or password_changed(before, after)
     )
+
+
+def password_changed(before: User | None, after: User) -> bool:
+    """Whether a password was set; a hash that was only made anew is none."""
+    old = None if before is None else before.credential
+    if after.credential is old or after.credential is None:
+        return False
+    return after.credential.generation != (0 if old is None else old.generation)
 
 
 def _seen(contact: Contact) -> tuple[tuple[str, bool] | None, ...]:
@@ -150,14 +190,27 @@ def advanced(before: User, after: User, now: datetime) -> User | None:
     """
     if visibly_changed(before, after):
         return replace(
-            after,
+            _without_stale_codes(before, after),
             sequence=before.sequence + 1,
             changed_at=max(now, before.changed_at),
             version=before.version + 1,
         )
-    if after.contact != before.contact or after.messages:
+    if after.contact != before.contact or after.messages or after.credential != before.credential:
         return replace(after, version=before.version + 1)
     return None
+
+
+def _without_stale_codes(before: User, after: User) -> User:
+    """Let the codes for a new password die with any of the addresses, to one of which they went."""
+    if after.credential is None or not after.credential.reset.codes:
+        return after
+    if all(_value(before.contact.on(each)) == _value(after.contact.on(each)) for each in Channel):
+        return after
+    return replace(after, credential=after.credential.without_codes())
+
+
+def _value(address: Address | None) -> str | None:
+    return None if address is None else address.value
 
 
 def binding(user: User, channel: Channel, address: Address) -> Binding:

@@ -231,6 +231,7 @@ def schema_pointers(before: UserSchema | None, after: UserSchema | None) -> tupl
         ("/revision", before.revision, after.revision),
         ("/schema", before.text, after.text),
         ("/possibleAuthenticators", before.authenticators, after.authenticators),
+        ("/compatibility", before.compatibility, after.compatibility),
     )
     return tuple(pointer for pointer, old, new in pairs if old != new)
 

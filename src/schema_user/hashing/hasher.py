@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from schema_user.hashing.kinds import Accepted
 
 THREADS: Final = 2
-"""How many passwords are hashed at once: 19 MiB each, and 256 MiB at most for a hash from elsewhere."""
+"""How many passwords are hashed at once: 19 MiB each. As many again are compared with hashes that cost more than ours,
+256 MiB each at most."""
 
 MAX_WAITING: Final = 64
-"""How many passwords may wait for a thread: about two seconds of work for hashes of our own."""
+"""How many passwords may wait for a thread: about two seconds of work for hashes of our own, and for dear ones about
+two minutes at worst. Those wait in a queue of their own: whoever may hand in hashes must not hold up everybody."""
 
 # What OWASP's Password Storage Cheat Sheet asks of argon2id: 19 MiB, 2 passes, 1 lane, which takes 60 ms here. The
 # second recommendation of RFC 9106 (64 MiB, 3 passes, 4 lanes) takes five times as long and three times the memory.
@@ -51,6 +53,8 @@ class Hasher:
     def __init__(self, threads: int = THREADS, max_waiting: int = MAX_WAITING) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="hashing")
         self._room = threading.BoundedSemaphore(threads + max_waiting)
+        self._dear_threads = ThreadPoolExecutor(threads, thread_name_prefix="dear hashing")
+        self._dear_room = threading.BoundedSemaphore(threads + max_waiting)
 
     async def hash(self, password: str) -> str:
         """Hash a password that the policy takes: ``$argon2id$v=19$m=19456,t=2,p=1$…``, 96 characters."""
@@ -68,7 +72,9 @@ class Hasher:
         if "\0" in password:
             await self.pretend(password)
             return False
-        return await self._do(_matches_any, accepted, [_encoded(form) for form in forms(password)])
+        return await self._do(
+            _matches_any, accepted, [_encoded(form) for form in forms(password)], dear=_is_dear(accepted)
+        )
 
     async def pretend(self, password: str) -> None:
         """Take as long as comparing this password with a hash of our own, for somebody who has none."""
@@ -95,18 +101,29 @@ class Hasher:
     async def close(self) -> None:
         """End the threads once they are done with what they have begun; what waits is cancelled."""
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self._dear_threads.shutdown, cancel_futures=True)
 
-    async def _do(self, work: Callable[..., T], *arguments: object) -> T:
+    async def _do(self, work: Callable[..., T], *arguments: object, dear: bool = False) -> T:
         """Compute in a thread. Who gives up waiting frees the place, or the thread when it is done."""
-        if not self._room.acquire(blocking=False):
+        threads, room = (self._dear_threads, self._dear_room) if dear else (self._threads, self._room)
+        if not room.acquire(blocking=False):
             raise Unavailable("QUEUE_FULL", "too many passwords wait to be hashed", retry_after=1)
         try:
-            future = self._threads.submit(work, *arguments)
+            future = threads.submit(work, *arguments)
         except RuntimeError:
-            self._room.release()
+            room.release()
             raise
-        future.add_done_callback(lambda _: self._room.release())
+        future.add_done_callback(lambda _: room.release())
         return await asyncio.wrap_future(future)
+
+
+def _is_dear(accepted: Accepted) -> bool:
+    """Whether comparing with a hash may cost more than with one of ours; of other kinds nobody says how much."""
+    return not (
+        isinstance(accepted, Argon2)
+        and accepted.memory * accepted.passes <= _MEMORY * _PASSES
+        and accepted.passes * accepted.lanes <= _PASSES * _LANES
+    )
 
 
 def _encoded(text: str) -> bytes:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import bson
+import pymongo
 from bson.codec_options import CodecOptions, TypeDecoder, TypeRegistry
 from bson.int64 import Int64
 from bson.raw_bson import RawBSONDocument
@@ -51,6 +52,9 @@ _HEARTBEAT_MS: Final = 2000
 SETTLING: Final = 0.01
 """Seconds between two looks at whether a majority has what the primary has."""
 
+_SOON: Final = 0.8
+"""The part of a time limit after which a read that failed was given up for it: the driver leaves time for the way."""
+
 _DUPLICATE_KEY: Final = 11000
 _STATEMENTS: Final = {"insert": "documents", "update": "updates"}
 _DEFAULT_DATABASE: Final = "schema_user"
@@ -70,6 +74,10 @@ class DuplicateKey(Exception):
         self.pattern = pattern
 
 
+class TookTooLong(Exception):
+    """A read was given up at the time limit that its caller set."""
+
+
 class _PlainInt(TypeDecoder):
     """Gives 64-bit integers as plain ``int``: neither msgspec nor the validators take a subclass."""
 
@@ -81,6 +89,17 @@ class _PlainInt(TypeDecoder):
 
 
 _CODEC: Final = CodecOptions[Document](tz_aware=True, type_registry=TypeRegistry([_PlainInt()]))
+
+
+_PLAIN: Final = CodecOptions[Document](tz_aware=True)
+"""Decodes several times as fast, for results without 64-bit integers."""
+
+_AS_IT_IS: Final = CodecOptions(RawBSONDocument, tz_aware=True)
+
+
+def decoded(content: bytes) -> Document:
+    """Read a document out of its BSON."""
+    return bson.decode(content, codec_options=_CODEC)
 
 
 def unavailable() -> Unavailable:
@@ -113,6 +132,28 @@ def _translated() -> Iterator[None]:
         if _passes(error):
             raise _unavailable(error) from error
         raise
+
+
+@contextlib.contextmanager
+def _within(seconds: float | None) -> Iterator[None]:
+    """Give up a read after so many seconds, also at the server; None: as long as any call may take.
+
+    Raises:
+        TookTooLong: then.
+    """
+    if seconds is None:
+        with _translated():
+            yield
+        return
+    began = time.monotonic()
+    try:
+        with pymongo.timeout(seconds):
+            yield
+    except PyMongoError as error:
+        if _passes(error) and time.monotonic() - began >= seconds * _SOON:
+            raise TookTooLong from error
+        with _translated():
+            raise
 
 
 def raw(document: Document) -> RawBSONDocument:
@@ -189,19 +230,79 @@ class Collection:
         finally:
             await cursor.close()
 
-    async def aggregate(self, pipeline: Pipeline) -> list[Document]:
-        """Run an aggregation and give its documents."""
-        with _translated():
-            cursor = self._raw.aggregate(pipeline)
+    async def encoded(
+        self, where: Document, fields: Mapping[str, int] | None = None, *, size: int, **options: Any
+    ) -> list[bytes]:
+        """Find documents as BSON for ``decoded()``, until they have ``size`` bytes together.
+
+        ``options`` are those of ``find()``. To decode a whole page at once would hold up everybody else.
+        """
+        plain = self._raw.with_options(codec_options=_AS_IT_IS)
+        cursor = plain.find(where, fields, **options)
+        found: list[bytes] = []
+        try:
+            while size > 0:
+                with _translated():
+                    document: RawBSONDocument | None = await anext(cursor, None)
+                if document is None:
+                    break
+                found.append(bytes(document.raw))
+                size -= len(document.raw)
+        finally:
+            await cursor.close()
+        return found
+
+    async def aggregate(
+        self, pipeline: Pipeline, *, seconds: float | None = None, hint: Sequence[tuple[str, int]] | None = None
+    ) -> list[Document]:
+        """Run an aggregation and give its documents; over this index, if one is named.
+
+        Raises:
+            TookTooLong: after ``seconds``, if they are given.
+        """
+        with _within(seconds):
+            cursor = self._raw.aggregate(pipeline, **({"hint": dict(hint)} if hint else {}))
             if inspect.isawaitable(cursor):
                 cursor = await cursor
             found: list[Document] = await cursor.to_list(None)
             return found
 
-    async def count(self, where: Document, limit: int = 0) -> int:
-        """Count documents exactly, but no more than ``limit`` if one is given."""
-        with _translated():
-            counted: int = await self._raw.count_documents(where, **({"limit": limit} if limit else {}))
+    async def keys(
+        self,
+        index: Sequence[tuple[str, int]],
+        lower: Sequence[tuple[str, Any]],
+        upper: Sequence[tuple[str, Any]],
+        fields: Sequence[str],
+        *,
+        limit: int,
+        sort: Sequence[tuple[str, int]] | None = None,
+        seconds: float | None = None,
+    ) -> list[Document]:
+        """Read ``fields`` out of an index, from one of its keys up to before another one, without the documents.
+
+        Each document comes once, however many of its keys are there. ``seconds`` as for ``aggregate()``.
+        """
+        shown: Document = {"_id": 0} | dict.fromkeys(fields, 1)
+        plain = self._raw.with_options(codec_options=_PLAIN)
+        with _within(seconds):
+            # A batch that could hold one more lets the server see the end, and close the cursor, in one call.
+            options: Document = {"limit": limit, "batch_size": limit + 1, "sort": list(sort) if sort else None}
+            cursor = plain.find({}, shown, hint=list(index), **options)
+            found: list[Document] = await cursor.min(list(lower)).max(list(upper)).to_list(None)
+            return found
+
+    async def count(
+        self,
+        where: Document,
+        limit: int = 0,
+        *,
+        seconds: float | None = None,
+        hint: Sequence[tuple[str, int]] | None = None,
+    ) -> int:
+        """Count documents exactly, but no more than ``limit`` if one is given; ``seconds`` as for ``aggregate()``."""
+        options: Document = ({"limit": limit} if limit else {}) | ({"hint": dict(hint)} if hint else {})
+        with _within(seconds):
+            counted: int = await self._raw.count_documents(where, **options)
             return counted
 
     async def estimate(self) -> int:
@@ -254,6 +355,11 @@ class Collection:
         """Delete one document; whether one was there."""
         with _translated():
             return bool((await self._raw.delete_one(where)).deleted_count)
+
+    async def delete_all(self, where: Document) -> int:
+        """Delete every document that matches; how many did."""
+        with _translated():
+            return int((await self._raw.delete_many(where)).deleted_count)
 
     async def write_all(self, kind: str, statements: Sequence[RawBSONDocument], *, durable: bool = True) -> Written:
         """Apply many writes in one call, in no order; one that fails does not keep the others from being applied.

@@ -43,9 +43,12 @@ _NONCE_BYTES: Final = 9
 _ENCODER: Final = msgspec.json.Encoder()
 
 
-def write_id(user_id: str, version: int) -> str:
-    """Make the id of a write: it sorts by user and version, and no other write has it."""
-    return f"{user_id}:{version:010}:{secrets.token_urlsafe(_NONCE_BYTES)}"
+def write_id(user_id: str, version: int, nonce: str | None = None) -> str:
+    """Make the id of a write: it sorts by user and version, and no other write has it.
+
+    With a ``nonce`` of its own, a write that is sent again is known by it.
+    """
+    return f"{user_id}:{version:010}:{nonce or secrets.token_urlsafe(_NONCE_BYTES)}"
 
 
 def entry(

@@ -16,6 +16,8 @@ from email.parser import BytesParser
 from email.policy import default
 from typing import TYPE_CHECKING, Final
 
+from schema_user.domain.message import user_of
+
 if TYPE_CHECKING:
     from email.message import EmailMessage
     from pathlib import Path
@@ -25,7 +27,8 @@ KEPT: Final = 1000
 
 _FOLDER: Final = "mailbox"
 _TIME: Final = "%Y%m%dT%H%M%S%fZ"
-_NAME: Final = re.compile(r"(?P<at>\d{8}T\d{12}Z)-[0-9a-f]{16}\.(?P<kind>eml|txt)")
+_NAME: Final = re.compile(r"(?P<at>\d{8}T\d{12}Z)-(?:[0-9a-f]{16}-)?[0-9a-f]{16}\.(?P<kind>eml|txt)")
+"""When, a digest of the user's id, a digest of the message's."""
 _PART: Final = ".part"
 
 
@@ -62,8 +65,8 @@ class Mailbox:
 
     def _put(self, at: datetime, message_id: str, kind: str, content: bytes) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        digest = hashlib.sha256(message_id.encode()).hexdigest()[:16]
-        path = self._folder / f"{at.astimezone(UTC).strftime(_TIME)}-{digest}.{kind}"
+        digests = f"{_digest(user_of(message_id))}-{_digest(message_id)}"
+        path = self._folder / f"{at.astimezone(UTC).strftime(_TIME)}-{digests}.{kind}"
         part = path.with_name(path.name + _PART)
         try:
             with open(part, "wb", opener=_private) as file:
@@ -80,6 +83,18 @@ class Mailbox:
             with contextlib.suppress(OSError):
                 (self._folder / name).unlink()
 
+    def forget(self, user_id: str) -> None:
+        """Remove every message to a user, what a crash left half written among them.
+
+        Raises:
+            OSError: if one can't be removed.
+        """
+        theirs = f"-{_digest(user_id)}-"
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(self._folder):  # noqa: PTH208 -- likewise
+                if theirs in name:
+                    (self._folder / name).unlink(missing_ok=True)
+
     def newest(self, limit: int) -> list[Letter]:
         """Read the newest messages, the newest first; a file that went meanwhile, or is none of ours, is left out."""
         try:
@@ -94,6 +109,10 @@ class Mailbox:
                 with contextlib.suppress(OSError, ValueError):
                     letters.append(_letter(match, (self._folder / name).read_bytes()))
         return letters
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 def _private(path: str, flags: int) -> int:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from schema_user.domain.organization import Organization, OrganizationSettings
+from schema_user.domain.password import OwnPolicy
 from schema_user.domain.rate import OwnRates, parse_rate
 from schema_user.domain.wording import Sender
 from schema_user.store.connection import DuplicateKey
@@ -39,7 +40,7 @@ def _settings_document(settings: OrganizationSettings) -> Document:
             value = value.total_seconds()
         if isinstance(value, OwnRates):
             value = {part.name: str(rate) for part in fields(value) if (rate := getattr(value, part.name)) is not None}
-        if isinstance(value, Sender):
+        if isinstance(value, (Sender, OwnPolicy)):
             value = {part: chosen for part, chosen in asdict(value).items() if chosen is not None}
         if value is not None:
             document[each.name] = list(value) if isinstance(value, tuple) else value
@@ -58,6 +59,8 @@ def _settings(document: Document) -> OrganizationSettings:
         values["rate_limits"] = OwnRates(**{part: parse_rate(rate) for part, rate in values["rate_limits"].items()})
     if "sender" in values:
         values["sender"] = Sender(**values["sender"])
+    if "password_policy" in values:
+        values["password_policy"] = OwnPolicy(**values["password_policy"])
     return OrganizationSettings(**values)
 
 

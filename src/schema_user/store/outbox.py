@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection as Bunch
 
     from schema_user.domain.keyring import Keyring
-    from schema_user.store.connection import Database, Document
+    from schema_user.store.connection import Collection, Database, Document
 
 _KEPT_TTL: Final = timedelta(days=30)
 """How long the emptied record of a message stays for support."""
@@ -105,6 +105,22 @@ def _done(state: str, now: datetime, masked: str | None = None, kind: str = "") 
 
 def _leased(record: Document) -> Document:
     return {name: record[name] for name in ("_id", "user_id", "leased_by", "tries")}
+
+
+async def erase_messages(outbox: Collection, user_id: str, now: datetime) -> None:
+    """Erase every message of a deleted user that was not sent yet, and of the others whom they went to.
+
+    What webhooks are told stays, as that the user was deleted is part of it, but for the places: names of properties
+    may come from a user too. No document names the messages any more, so their records go in time.
+    """
+    theirs = {"user_id": user_id, "channel": {"$ne": WEBHOOK}}
+    await outbox.update_all(
+        {**theirs, "state": {"$in": WAITING}},
+        {"$set": _done("dropped", now), "$unset": _EMPTIED},
+    )
+    await outbox.update_all(theirs, {"$set": {"relayed": True}, "$unset": {"masked": "", "last_error": ""}})
+    told = {"user_id": user_id, "channel": WEBHOOK, "told.changes": {"$exists": True}}
+    await outbox.update_all(told, {"$unset": {"told.changes": ""}})
 
 
 class OutboxStore(SearchStore[SeenMessage]):
@@ -234,16 +250,8 @@ class OutboxStore(SearchStore[SeenMessage]):
         await self.drop(self._seen(record), now, masked)
 
     async def erase_user(self, user_id: str, now: datetime) -> None:
-        """Erase every message of a deleted user that was not sent yet, and of the others whom they went to.
-
-        What webhooks are told stays: that the user was deleted is part of it.
-        """
-        theirs = {"user_id": user_id, "channel": {"$ne": WEBHOOK}}
-        await self._outbox.update_all(
-            {**theirs, "state": {"$in": WAITING}},
-            {"$set": _done("dropped", now), "$unset": _EMPTIED},
-        )
-        await self._outbox.update_all({**theirs, "masked": {"$exists": True}}, {"$unset": {"masked": ""}})
+        """Erase what the messages of a deleted user hold, as ``erase_messages()`` does."""
+        await erase_messages(self._outbox, user_id, now)
 
     async def drop_of_webhook(self, webhook_id: str, now: datetime) -> None:
         """Drop whatever a deleted webhook was not told yet; what its organization's members still write, a worker does.
@@ -257,11 +265,11 @@ class OutboxStore(SearchStore[SeenMessage]):
 
     async def read(self, message_id: str) -> SeenMessage | None:
         """Find a message for a reader."""
-        return self._found(await self._outbox.durable().find_one(_named(message_id)))
+        return self._seen_or_none(await self._outbox.durable().find_one(_named(message_id)))
 
     async def find(self, message_id: str) -> SeenMessage | None:
         """Find a message as the primary has it, for a change."""
-        return self._found(await self._outbox.find_one(_named(message_id)))
+        return self._seen_or_none(await self._outbox.find_one(_named(message_id)))
 
     async def retry(self, seen: SeenMessage, now: datetime) -> bool:
         """Make a message due that waits, or that a webhook was told, its tries counted anew.
@@ -279,7 +287,7 @@ class OutboxStore(SearchStore[SeenMessage]):
         change = {"$set": _done("dropped", now, masked, seen.kind), "$unset": _EMPTIED}
         return await self._outbox.update(_as_seen(seen), change)
 
-    def _found(self, record: Document | None) -> SeenMessage | None:
+    def _seen_or_none(self, record: Document | None) -> SeenMessage | None:
         return None if record is None else self._seen(record)
 
     def _seen(self, record: Document) -> SeenMessage:

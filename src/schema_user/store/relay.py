@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from schema_user.domain.message import user_of
 from schema_user.errors import Unavailable
 from schema_user.store.connection import raw
+from schema_user.store.erasure import ERASURE, Erasure
 from schema_user.store.requests import REQUESTS, answering
 
 if TYPE_CHECKING:
@@ -110,8 +111,12 @@ class Relay:
     process makes it (``copied``), else one cheap write does when the user has been quiet for a second.
     """
 
-    def __init__(self, database: Database, born_in: str = "users") -> None:
-        """Use a database; ``born_in`` is the collection whose documents records wait in, users or schemas."""
+    def __init__(self, database: Database, born_in: str = "users", erasure: Erasure | None = None) -> None:
+        """Use a database; ``born_in`` is the collection whose documents records wait in, users or schemas.
+
+        ``erasure`` is what its sweep does of users that are deleted.
+        """
+        self._erasure = erasure or Erasure(database)
         self._users = database.collection(born_in)
         self._patience = database.timeout
         self._collections = {name: database.collection(name) for name in (HISTORY, OUTBOX, REQUESTS)}
@@ -269,6 +274,25 @@ class Relay:
         for start in range(0, len(statements), _USERS):
             await self._collections[OUTBOX].write_all("update", statements[start : start + _USERS], durable=False)
 
+    async def move_all(self, born: Sequence[Noted]) -> None:
+        """Copy what many new users left, and take it out of them at once: nobody has changed most of them yet.
+
+        One that somebody did change keeps its records, for the sweep.
+
+        Raises:
+            Unavailable: if the database does not answer. Then the sweep will find what people and webhooks wait for.
+        """
+        await self._accept([item for noted in born for item in noted.items])
+        ids = [noted.user_id for noted in born]
+        statement = raw({"q": {"_id": {"$in": ids}, "version": born[0].version}, "u": _EMPTIED, "multi": True})
+        await self._users.write_all("update", [statement], durable=False)
+        wrote = {noted.user_id: [item.record_id for item in noted.items if item.collection == OUTBOX] for noted in born}
+        wrote = {user_id: messages for user_id, messages in wrote.items() if messages}
+        if wrote:
+            full = await self._users.find({"_id": {"$in": list(wrote)}, "pending": {"$exists": True}}, {"_id": 1})
+            for user_id in wrote.keys() - {each["_id"] for each in full}:
+                await self._release(wrote[user_id])
+
     async def sweep(self, age: timedelta = timedelta(0), limit: int = 100) -> int:
         """Move what has waited in users' documents for longer than ``age``; how many users had some."""
         users = await self._users.find(
@@ -294,10 +318,22 @@ class Relay:
             await self._users.settled(user_id, user["version"], self._patience)
             await self._relieve([user])
 
+    async def erase(self, user_id: str, now: datetime) -> None:
+        """Erase what stands elsewhere of a user that was deleted, once all is there that this process had noted of it.
+
+        Raises:
+            Unavailable: if the database does not answer; the sweep will do it.
+        """
+        await self.flush()
+        await self._erasure.erase(user_id, now)
+
     async def _relieve(self, users: Sequence[Document]) -> None:
         items = {user["_id"]: _items(user) for user in users}
         moved = [item for each in items.values() for item in each]
         await self._accept(moved)
+        for user_id, each in items.items():
+            if any(item.collection == ERASURE for item in each):
+                await self._erasure.erase(user_id, datetime.now(UTC))
         pulled = [_pulled(user_id, [item.record_id for item in each]) for user_id, each in items.items()]
         await self._users.write_all("update", pulled, durable=False)
         await self._release([item.record_id for item in moved if item.collection == OUTBOX])

@@ -10,7 +10,15 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from schema_user.domain.schema import Authenticator, SchemaState, UserSchema
+from schema_user.domain.schema import (
+    Announced,
+    Authenticator,
+    Compatibility,
+    IndexedPath,
+    Marking,
+    SchemaState,
+    UserSchema,
+)
 from schema_user.domain.search import fold
 from schema_user.store.batch import Batcher, Bounds
 from schema_user.store.connection import DuplicateKey, raw
@@ -21,7 +29,7 @@ from schema_user.store.search import SearchStore
 from schema_user.store.webhooks import delivery_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from schema_user.domain.keyring import Keyring
     from schema_user.domain.repetition import Answered, Once
@@ -52,9 +60,25 @@ def _to_document(schema: UserSchema) -> Document:
         "changed_at": schema.changed_at,
         "sequence": schema.sequence,
         "version": schema.version,
+        "marking": _marking_document(schema.marking),
+        "compatibility": schema.compatibility.value,
+        "announced": _announced_document(schema.announced),
         "deleted": False,
     }
     return document
+
+
+def _marking_document(marking: Marking) -> Document:
+    return {
+        "paths": [{"path": each.path, "ready": each.ready, "own": each.own} for each in marking.paths],
+        "stale": list(marking.stale),
+        "pending": marking.pending,
+    }
+
+
+def _marking(document: Document) -> Marking:
+    paths = tuple(IndexedPath(each["path"], each["ready"], each["own"]) for each in document.get("paths", ()))
+    return Marking(paths, tuple(document.get("stale", ())), document.get("pending", False))
 
 
 def _from_document(document: Document) -> UserSchema:
@@ -72,7 +96,25 @@ def _from_document(document: Document) -> UserSchema:
         sequence=document["sequence"],
         version=document["version"],
         type_claim=document["type_claim"],
+        marking=_marking(document.get("marking", {})),
+        compatibility=Compatibility(document.get("compatibility", Compatibility.ALLOW)),
+        announced=_announced(document.get("announced")),
     )
+
+
+def _announced_document(announced: Announced | None) -> Document | None:
+    if announced is None:
+        return None
+    return {
+        "text": announced.text,
+        "dialect": announced.dialect,
+        "nonce": announced.nonce,
+        "until": announced.until,
+    }
+
+
+def _announced(document: Document | None) -> Announced | None:
+    return None if document is None else Announced(**document)
 
 
 class SchemaStore(SearchStore[UserSchema]):
@@ -84,6 +126,7 @@ class SchemaStore(SearchStore[UserSchema]):
         "state": "state",
         "revision": "revision",
         "change_date": "changed_at",
+        "creation_date": "created_at",
     }
     folded = {"type": "type_folded"}  # noqa: RUF012 -- as above
 
@@ -111,6 +154,9 @@ class SchemaStore(SearchStore[UserSchema]):
         """Make the indexes."""
         await self._heads.ensure_index([("organization_id", 1), ("type", 1)])
         await self._heads.ensure_index([("type_folded", 1)])
+        await self._heads.ensure_index([("marking.paths.path", 1)])
+        await self._heads.ensure_index([("marking.stale", 1)])
+        await self._heads.ensure_index([("marking.pending", 1)], partialFilterExpression={"marking.pending": True})
         await self._heads.ensure_index(
             [("pending_since", 1)], partialFilterExpression={"pending_since": {"$exists": True}}
         )
@@ -256,7 +302,7 @@ class SchemaStore(SearchStore[UserSchema]):
         """Leave only a mark of a deleted schema, so that its id is not used again; False if it moved on."""
         update: Document = {
             "$set": {"deleted": True, "state": "deleted", "version": version},
-            "$unset": {"text": "", "type_claim": ""},
+            "$unset": {"text": "", "type_claim": "", "announced": ""},
         }
         return await self._change(before, version, update, deliveries)
 
@@ -264,6 +310,22 @@ class SchemaStore(SearchStore[UserSchema]):
         """List the ids of the schemas that a query finds, for searches of their users."""
         found = await self._heads.durable().find({"$and": [{"deleted": False}, self.filter(query)]}, {"_id": 1})
         return [each["_id"] for each in found]
+
+    async def marking(self, path: str, organizations: Collection[str] | None) -> dict[str, Marking]:
+        """Give what the schemas have indexed that know a path, by their ids: the instance's and those of organizations.
+
+        None: of all organizations.
+        """
+        where: Document = {"$or": [{"marking.paths.path": path}, {"marking.stale": path}], "deleted": False}
+        if organizations is not None:
+            where["organization_id"] = {"$in": [None, *sorted(organizations)]}
+        found = await self._heads.durable().find(where, {"marking": 1})
+        return {each["_id"]: _marking(each["marking"]) for each in found}
+
+    async def unfilled(self, limit: int = 100) -> list[UserSchema]:
+        """List schemas whose users a back-fill has yet to reach."""
+        where = {"marking.pending": True, "deleted": False}
+        return [_from_document(each) for each in await self._heads.find(where, limit=limit)]
 
     async def count_of_organization(self, organization_id: str) -> int:
         """Count the schemas that an organization owns."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
@@ -11,12 +12,15 @@ from msgspec.structs import replace
 
 from schema_user.domain.code import Code
 from schema_user.domain.contact import Address, Channel, Contact, Resend
+from schema_user.domain.credential import Credential, Reset
 from schema_user.domain.history import KEY_BYTES, Origin
 from schema_user.domain.message import WEBHOOK
 from schema_user.domain.search import fold
-from schema_user.domain.user import User, Waiting
+from schema_user.domain.user import Claimed, User, Waiting
 from schema_user.store.batch import Batcher, Bounds, GroupCommit, Write
 from schema_user.store.connection import raw
+from schema_user.store.data_search import BY_ORGANIZATION, BY_VALUE, MARKED
+from schema_user.store.erasure import ERASURE, erasure_record
 from schema_user.store.history import entry, write_id
 from schema_user.store.outbox import message_record
 from schema_user.store.relay import FRESH, HISTORY, OUTBOX, Item, Noted, Relay
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
 
     from bson.raw_bson import RawBSONDocument
 
+    from schema_user.domain.indexing import Entry
     from schema_user.domain.keyring import Keyring
     from schema_user.domain.repetition import Answered, Known, Once
     from schema_user.domain.webhook import Delivery
@@ -38,15 +43,14 @@ MAX_PENDING: Final = 32
 MAX_PENDING_SIZE: Final = 4 * 1024 * 1024
 """Records, and their bytes, that may wait in one user's document; it must stay far from the database's 16 MiB."""
 
-_ERASED: Final = ("email", "phone", "resends", "username", "username_folded", "username_claim", "key")
 _NOBODY: Final = Origin()
 
 _INDEXES: Final = (
     [("organization_id", 1), ("_id", 1)],
-    [("schema_id", 1), ("organization_id", 1)],
-    [("username_folded", 1)],
-    [("email.folded", 1)],
-    [("phone.value", 1)],
+    [("schema_id", 1), ("organization_id", 1), ("_id", 1)],
+    [("username_folded", 1), ("organization_id", 1)],
+    [("email.folded", 1), ("organization_id", 1)],
+    [("phone.value", 1), ("organization_id", 1)],
     [("changed_at", 1), ("_id", 1)],
     [("created_at", 1), ("_id", 1)],
 )
@@ -70,7 +74,20 @@ _JOINS: Final[dict[str, Pipeline]] = {
         {"$set": {"schema_type": {"$first": "$schema_type.type"}}},
     ]
 }
+_SORTED_BY: Final = {
+    "id": (("_id", 1),),
+    "creation_date": (("created_at", 1), ("_id", 1)),
+    "change_date": (("changed_at", 1), ("_id", 1)),
+}
 FOLDED_FIELDS: Final = {"username": "username_folded", "email": "email.folded", "phone": "phone.value"}
+
+
+def _code_documents(codes: Sequence[Code]) -> list[Document]:
+    return [{"digest": each.digest, "created_at": each.created_at, "expires_at": each.expires_at} for each in codes]
+
+
+def _codes(documents: Sequence[Document]) -> tuple[Code, ...]:
+    return tuple(Code(each["digest"], each["created_at"], each["expires_at"]) for each in documents)
 
 
 def _address_document(address: Address | None) -> Document | None:
@@ -81,10 +98,7 @@ def _address_document(address: Address | None) -> Document | None:
         "folded": fold(address.value),
         "verified": address.is_verified,
         "failed": address.failed,
-        "codes": [
-            {"digest": code.digest, "created_at": code.created_at, "expires_at": code.expires_at}
-            for code in address.codes
-        ],
+        "codes": _code_documents(address.codes),
     }
     if address.coded_at is not None:
         document["coded_at"] = address.coded_at
@@ -97,7 +111,7 @@ def _address(document: Document | None) -> Address | None:
     return Address(
         document["value"],
         is_verified=document["verified"],
-        codes=tuple(Code(code["digest"], code["created_at"], code["expires_at"]) for code in document["codes"]),
+        codes=_codes(document["codes"]),
         failed=document["failed"],
         coded_at=document.get("coded_at"),
     )
@@ -118,6 +132,65 @@ def _resends(contact: Contact) -> list[Document] | None:
     return [{"channel": each.channel.value, "at": each.at} for each in contact.resends]
 
 
+def _credential_document(credential: Credential | None) -> Document | None:
+    """Write a credential down; ``encoded`` is the hash as others would write it, and says itself how it was made."""
+    if credential is None:
+        return None
+    reset = credential.reset
+    document: Document = {"change_required": credential.change_required, "generation": credential.generation}
+    optional = {
+        "encoded": credential.encoded,
+        "set_at": credential.set_at,
+        "failed": credential.failed or None,
+        "locked_until": credential.locked_until,
+        "codes": _code_documents(reset.codes) or None,
+        "codes_failed": reset.failed or None,
+        "codes_asked": list(reset.asked) or None,
+    }
+    return document | {name: value for name, value in optional.items() if value is not None}
+
+
+def _credential(document: Document | None) -> Credential | None:
+    if document is None:
+        return None
+    return Credential(
+        encoded=document.get("encoded"),
+        change_required=document["change_required"],
+        set_at=document.get("set_at"),
+        generation=document["generation"],
+        failed=document.get("failed", 0),
+        locked_until=document.get("locked_until"),
+        reset=Reset(
+            _codes(document.get("codes", ())), document.get("codes_failed", 0), tuple(document.get("codes_asked", ()))
+        ),
+    )
+
+
+def _claim_documents(claims: Sequence[Claimed]) -> list[Document] | None:
+    return [{"kind": each.kind, "id": each.claim_id, "nonce": each.nonce} for each in claims] if claims else None
+
+
+def claims_of(documents: Sequence[Document] | None) -> tuple[Claimed, ...]:
+    """Read back the claims that a user's document confirms."""
+    return tuple(Claimed(each["kind"], each["id"], each["nonce"]) for each in documents) if documents else ()
+
+
+def _entry_documents(entries: Sequence[Entry] | None) -> list[Document] | None:
+    return None if entries is None else [{"k": each.key, "v": each.value} for each in entries]
+
+
+def marks_document(marking: str, entries: Sequence[Entry], claims: Sequence[Claimed]) -> Document:
+    """Give the update that puts entries and claims into a user's document."""
+    put: Document = {"indexed": _entry_documents(entries)}
+    gone = [] if marking else ["marking"]
+    put |= {"marking": marking} if marking else {}
+    if claims:
+        put["claims"] = _claim_documents(claims)
+    else:
+        gone.append("claims")
+    return {"$set": put} | ({"$unset": dict.fromkeys(gone, "")} if gone else {})
+
+
 _FIELDS: Final[dict[str, Callable[[User], Any]]] = {
     "_id": attrgetter("user_id"),
     "organization_id": attrgetter("organization_id"),
@@ -135,12 +208,27 @@ _FIELDS: Final[dict[str, Callable[[User], Any]]] = {
     "email": lambda user: _address_document(user.contact.email),
     "phone": lambda user: _address_document(user.contact.phone),
     "resends": lambda user: _resends(user.contact),
+    "credential": lambda user: _credential_document(user.credential),
     "username": attrgetter("username"),
     "username_folded": lambda user: None if user.username is None else fold(user.username),
     "username_claim": attrgetter("username_claim"),
+    "claims": lambda user: _claim_documents(user.claims),
+    "marking": lambda user: user.marking or None,
+    "indexed": lambda user: _entry_documents(user.indexed),
     "key": lambda user: user.key or None,
     "chain": lambda user: user.chain or None,
 }
+
+
+_LEFT: Final = frozenset(
+    {
+        *("_id", "organization_id", "schema_id", "revision", "data", "created_at", "changed_at", "sequence"),
+        *("version", "active", "locked", "deleted", "state", "chain"),
+    }
+)
+"""What a deletion leaves of a document, ``data`` as an empty one: the id, and facts of which and when."""
+
+_ERASED: Final = tuple(name for name in _FIELDS if name not in _LEFT)
 
 
 def to_document(user: User) -> Document:
@@ -164,8 +252,11 @@ def from_document(document: Document) -> User:
         locked=document["locked"],
         deleted=document["deleted"],
         contact=_contact(document),
+        credential=_credential(document.get("credential")),
         username=document.get("username"),
         username_claim=document.get("username_claim"),
+        claims=claims_of(document.get("claims")),
+        marking=document.get("marking", ""),
         key=document.get("key", b""),
         chain=document.get("chain", b""),
         pending_since=document.get("pending_since"),
@@ -188,12 +279,34 @@ def _difference(before: User, after: User) -> Document:
     return {"$set": put} | ({"$unset": gone} if gone else {})
 
 
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """A user to be stored, what webhooks are told of it, and (``nonce``) by what its write is known if sent again."""
+
+    user: User
+    deliveries: Sequence[Delivery] = ()
+    nonce: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Born:
+    """How a user that is there, or was, came to be: ``nonce`` is its first write's, None if that is forgotten."""
+
+    user_id: str
+    organization_id: str
+    created_at: datetime
+    version: int
+    nonce: str | None
+
+
 class UserStore(SearchStore[User]):
     """The collection ``users``."""
 
     fields = SEARCH_FIELDS
     folded = FOLDED_FIELDS
     joins = _JOINS
+    sorted_by = _SORTED_BY
+    unread = ("pending", "indexed")
 
     def __init__(
         self, database: Database, keyring: Keyring, relay: Relay | None = None, history_ttl: timedelta | None = None
@@ -209,8 +322,8 @@ class UserStore(SearchStore[User]):
         self._keyring = keyring
         self._relay = relay or Relay(database)
         self._history_ttl = history_ttl
-        self._for_change = self._gathered(self._users, {"pending.record": 0})
-        self._for_answer = self._gathered(self._users.durable(), {"pending": 0})
+        self._for_change = self._gathered(self._users, {"pending.record": 0, "indexed": 0})
+        self._for_answer = self._gathered(self._users.durable(), {"pending": 0, "indexed": 0})
         self._inserts = GroupCommit(self._users, "insert", self._applied, database.timeout)
         self._updates = GroupCommit(self._users, "update", self._applied, database.timeout)
         super().__init__(self._users.durable(), keyring, from_document)
@@ -228,6 +341,8 @@ class UserStore(SearchStore[User]):
         """Make the indexes."""
         for keys in _INDEXES:
             await self._users.ensure_index(keys)
+        for each in (BY_VALUE, BY_ORGANIZATION):
+            await self._users.ensure_index(each, partialFilterExpression=MARKED)
         await self._users.ensure_index(
             [("pending_since", 1)], partialFilterExpression={"pending_since": {"$exists": True}}
         )
@@ -291,18 +406,77 @@ class UserStore(SearchStore[User]):
 
         False if the id was used before.
         """
+        write, noted = self._first(user, origin, answered, deliveries)
+        if not await self._inserts.do(write):
+            return False
+        self._relay.note(noted)
+        return True
+
+    async def insert_all(self, births: Sequence[Birth], origin: Origin) -> tuple[list[bool | Exception], list[Noted]]:
+        """Store many new users of different ids in one call, each as ``insert()`` does.
+
+        The outcomes come in their order: False if the id was used before, or the exception that ``insert()`` would
+        raise. What the new users left has to be given to ``relay.move_all()``. An entry of the history that a crash
+        keeps from being moved stays in its user's document until that changes: there it is read as well, and to have
+        it in the index of the sweep would cost more than to store it.
+        """
+        first = [self._first(each.user, origin, None, each.deliveries, each.nonce, swept=False) for each in births]
+        outcomes = list(await self._inserts.do_all([write for write, _ in first]))
+        return outcomes, [noted for (_, noted), outcome in zip(first, outcomes, strict=True) if outcome is True]
+
+    def _first(
+        self,
+        user: User,
+        origin: Origin,
+        answered: Answered | None,
+        deliveries: Sequence[Delivery],
+        nonce: str | None = None,
+        *,
+        swept: bool = True,
+    ) -> tuple[Write, Noted]:
+        """Give the first write of a user, and what it leaves; ``swept``: any process finds that after a crash."""
         user = replace(user, key=secrets.token_bytes(KEY_BYTES))
         at = user.created_at
-        made_id = write_id(user.user_id, user.version)
+        made_id = write_id(user.user_id, user.version, nonce)
         record, chain = entry(None, user, origin, at, made_id, kept=self._history_ttl)
         items = self._items(made_id, record, user, answered, at, deliveries=deliveries)
         document = to_document(replace(user, chain=chain))
         document["pending"] = [item.document for item in items]
-        document["pending_since"] = at
-        if not await self._inserts.do(Write(user.user_id, made_id, raw(document))):
-            return False
-        self._relay.note(Noted(user.user_id, user.version, items))
-        return True
+        if swept or len(items) > 1 or self._history_ttl is not None:
+            document["pending_since"] = at
+        return Write(user.user_id, made_id, raw(document)), Noted(user.user_id, user.version, items)
+
+    async def births(self, ids: Sequence[str]) -> dict[str, Born]:
+        """Say of those ids that were ever used by which write, and when; deleted users are among them."""
+        fields = {"organization_id": 1, "created_at": 1, "version": 1, "pending.id": 1}
+        found = await self._users.find({"_id": {"$in": list(ids)}}, fields)
+        first = {each["_id"]: f"{each['_id']}:{1:010}:" for each in found}
+        nonces = {
+            user["_id"]: waiting["id"].removeprefix(first[user["_id"]])
+            for user in found
+            for waiting in user.get("pending", ())
+            if waiting["id"].startswith(first[user["_id"]])
+        }
+        moved = [user_id for user_id in first if user_id not in nonces]
+        if moved:
+            ranges = [{"_id": {"$gte": first[each], "$lt": first[each][:-1] + ";"}} for each in moved]
+            entries = await self._history.find({"user_id": {"$in": moved}, "$or": ranges}, {"user_id": 1})
+            nonces |= {each["user_id"]: each["_id"].removeprefix(first[each["user_id"]]) for each in entries}
+        return {
+            each["_id"]: Born(
+                each["_id"], each["organization_id"], each["created_at"], each["version"], nonces.get(each["_id"])
+            )
+            for each in found
+        }
+
+    async def after(self, scope: Document, last_id: str, limit: int) -> list[User]:
+        """Give the users within ``scope`` whose ids come after one, in the order of their ids, as a majority has them.
+
+        What waits in them, such as messages, is left out.
+        """
+        where = {"$and": [scope, {"_id": {"$gt": last_id}}]}
+        documents = await self._searched.find(where, {"pending": 0}, sort=[("_id", 1)], limit=limit)
+        return [from_document(each) for each in documents]
 
     async def replace(
         self,
@@ -330,7 +504,9 @@ class UserStore(SearchStore[User]):
         statement = raw({"q": {"_id": before.user_id, "version": before.version}, "u": update})
         if not await self._updates.do(Write(before.user_id, made_id, statement)):
             return False
-        self._relay.note(Noted(before.user_id, after.version, items, tuple(left)))
+        # Never copied to anywhere, what waits to be erased keeps the document for the sweep.
+        waiting = (*left, ERASURE) if after.deleted else tuple(left)
+        self._relay.note(Noted(before.user_id, after.version, items, waiting))
         return True
 
     def _items(
@@ -376,6 +552,16 @@ class UserStore(SearchStore[User]):
         relayed = await self._history.find({"user_id": {"$in": ids}, "_id": {"$in": made}}, {"_id": 1})
         return stored | {each["_id"] for each in relayed}
 
+    async def has_email(self, organization_id: str, folded: str, other_than: str) -> bool:
+        """Whether another user of the organization has this address, compared without case."""
+        where = {
+            "email.folded": folded,
+            "organization_id": organization_id,
+            "_id": {"$ne": other_than},
+            "deleted": False,
+        }
+        return await self._users.find_one(where, {"_id": 1}) is not None
+
     async def count_of_schema(self, schema_id: str) -> int:
         """Count the users of a schema, over all organizations."""
         return await self._users.count({"schema_id": schema_id, "deleted": False})
@@ -402,14 +588,17 @@ def _waiting(change: Document, items: Sequence[Item], at: datetime, before: User
 
 
 def _erasing(change: Document, items: Sequence[Item], at: datetime) -> Pipeline:
-    """Erase with the same write the messages that wait; entries of the history stay, sealed under a key that goes."""
+    """Erase with the same write the messages that wait; entries of the history stay, sealed under a key that goes.
+
+    Of what webhooks are told, the places go: names of properties may come from the user.
+    """
     others = {"$or": [{"$ne": ["$$this.to", OUTBOX]}, {"$eq": ["$$this.record.channel", WEBHOOK]}]}
     kept = {"$filter": {"input": {"$ifNull": ["$pending", []]}, "cond": others}}
-    added = {"$literal": [item.document for item in items]}
+    added = {"$literal": [*(item.document for item in items), erasure_record()]}
     put = {name: {"$literal": value} for name, value in change["$set"].items()}
     return [
         {"$set": put | {"pending": {"$concatArrays": [kept, added]}, "pending_since": {"$literal": at}}},
-        {"$unset": list(_ERASED)},
+        {"$unset": [*_ERASED, "pending.record.told.changes"]},
     ]
 
 
@@ -417,3 +606,9 @@ def live_digests(user: User, channel: Channel) -> frozenset[bytes]:
     """Give the digests of the codes that a user's address still knows, to tell a live message from a dead one."""
     address = user.contact.on(channel)
     return frozenset() if address is None else frozenset(code.digest for code in address.codes)
+
+
+def live_reset_digests(user: User) -> frozenset[bytes]:
+    """Give those of the codes with which a user's password can still be set anew."""
+    credential = user.credential
+    return frozenset() if credential is None else frozenset(code.digest for code in credential.reset.codes)

@@ -145,6 +145,10 @@ class Bound:
     chain: int
     fixed_ns: float
 
+    def seconds(self, size: int) -> float:
+        """Give the seconds for so many bytes."""
+        return (self.fixed_ns + self.ns_per_byte * size) * 1e-9
+
 
 def ordered(document: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
     """Copy a schema so that the engine looks at ``uniqueItems`` behind the ``items``, where these must be texts.

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from schema_user.domain.comparison import Comparison
 from schema_user.errors import Violation
 
 HEADER: Final = struct.Struct("!I")
@@ -24,6 +25,14 @@ class Validate(msgspec.Struct, tag=True, array_like=True, frozen=True):
     key: str
     dialect: str
     data: bytes
+
+
+class ValidateMany(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    """Validate documents (JSON) under the schema of a key: as many of the first ones as there is time for."""
+
+    key: str
+    dialect: str
+    documents: list[bytes]
 
 
 class Text(msgspec.Struct, tag=True, array_like=True, frozen=True):
@@ -45,6 +54,22 @@ class Study(msgspec.Struct, tag=True, array_like=True, frozen=True):
 
     dialect: str
     text: str
+
+
+class Compare(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    """Compare two schemas (JSON) that have passed the gate."""
+
+    old: str
+    old_dialect: str
+    new: str
+    new_dialect: str
+
+
+class Transform(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    """Apply an expression to a document (JSON)."""
+
+    expression: str
+    data: bytes
 
 
 class Ready(msgspec.Struct, tag=True, array_like=True, frozen=True):
@@ -73,6 +98,13 @@ class Listed(msgspec.Struct, tag=True, array_like=True, frozen=True):
     last: bool = True
 
 
+class ListedMany(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    """What is wrong with each of the first documents: one at least, perhaps not all that were asked about."""
+
+    violations: list[list[Violation]]
+    last: bool = True
+
+
 class Gated(msgspec.Struct, tag=True, array_like=True, frozen=True):
     """What the gate found."""
 
@@ -90,6 +122,22 @@ class Studied(msgspec.Struct, tag=True, array_like=True, frozen=True):
     last: bool = True
 
 
+class Compared(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    """How two schemas differ: said once they are walked, and again, if that left a doubt, after a proof was sought."""
+
+    comparison: Comparison
+    last: bool
+
+
+class Transformed(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    """What an expression made of a document (JSON), or why it did not; ``always``: no document would do."""
+
+    data: bytes
+    error: str = ""
+    always: bool = False
+    last: bool = True
+
+
 class Failed(msgspec.Struct, tag=True, array_like=True, frozen=True):
     """Something that should not happen did; the type of the exception says all that can be told."""
 
@@ -97,8 +145,8 @@ class Failed(msgspec.Struct, tag=True, array_like=True, frozen=True):
     last: bool = True
 
 
-Request = Validate | Text | Check | Study
-Reply = Ready | Need | Verdict | Listed | Gated | Studied | Failed
+Request = Validate | ValidateMany | Text | Check | Study | Compare | Transform
+Reply = Ready | Need | Verdict | Listed | ListedMany | Gated | Studied | Compared | Transformed | Failed
 
 _encoder: Final = msgspec.msgpack.Encoder()
 read_request: Final = msgspec.msgpack.Decoder(Request).decode

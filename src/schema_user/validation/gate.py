@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from schema_user.errors import Violation
-from schema_user.validation import permission_keyword, rust
+from schema_user.validation import index_keyword, permission_keyword, rust
 from schema_user.validation.dialect import Dialect, alone, dialect_named, dialect_of
 from schema_user.validation.formats import FORMATS
 from schema_user.validation.outline import MAX_IDENTIFIER, Location, Outline
@@ -32,8 +32,8 @@ MAX_DEPTH: Final = 64
 _MAX_FIELD_CHARACTERS: Final = 64 * 1024
 
 PERMISSION: Final = permission_keyword.KEYWORD
-UNIQUE: Final = "urn:schema-user:unique"
-INDEX: Final = "urn:schema-user:index"
+UNIQUE: Final = index_keyword.UNIQUE
+INDEX: Final = index_keyword.INDEX
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,9 @@ def check(document: object, *, max_bytes: int = MAX_BYTES, engine: Engine = rust
         _format(location, warnings)
     if not violations.kept:
         for refusal in permission_keyword.refusals(outline):
+            violations.add_at(refusal.location, *refusal.tokens, text=refusal.text, reason=refusal.reason)
+    if not violations.kept:
+        for refusal in index_keyword.refusals(outline, document):
             violations.add_at(refusal.location, *refusal.tokens, text=refusal.text, reason=refusal.reason)
         for violation in engine.refusals(document, dialect):
             violations.add(violation)
@@ -182,10 +185,6 @@ def _keywords(location: Location, dialect: Dialect, violations: _Listed) -> None
     for keyword in (UNIQUE, INDEX):
         if not isinstance(schema.get(keyword, False), bool):
             violations.add_at(location, keyword, text="must be of type boolean", reason="type")
-    if schema.get(UNIQUE) is True:
-        violations.add_at(
-            location, UNIQUE, text="is not supported yet: nothing would enforce it", reason="uniqueUnsupported"
-        )
     identifier = schema.get(dialect.id_keyword)
     if isinstance(identifier, str) and len(identifier) > MAX_IDENTIFIER:
         text = f"must be at most {MAX_IDENTIFIER} characters long"

@@ -85,7 +85,7 @@ def refusals(outline: Outline) -> Iterator[Refusal]:
     for location in marked:
         if graph.number(location.schema) in stray:
             yield Refusal(location, (KEYWORD,), "must not be reached through a dynamic reference", "permissionDynamic")
-        if _is_silent(location):
+        if is_silent(location):
             yield Refusal(location, (KEYWORD,), "stands where no place of a document is described", "permissionPlace")
     costly = list(_costly(graph))
     yield from costly
@@ -108,7 +108,8 @@ def _costly(graph: Graph) -> Iterator[Refusal]:
                     yield Refusal(node.location, ("patternProperties", pattern), text, "permissionPattern")
 
 
-def _is_silent(location: Location) -> bool:
+def is_silent(location: Location) -> bool:
+    """Whether a schema applies to no place of a document."""
     here: Location | None = location
     while here is not None:
         if here.tokens[:1] and here.tokens[0] in _SILENT:
@@ -171,7 +172,7 @@ class Graph:
         for node in self.nodes:
             self._connect(node, outline)
             self._refer(node, outline, anchored)
-        self.useful = self._before(number for number, node in enumerate(self.nodes) if node.own is not None)
+        self.useful = self.leading_to(number for number, node in enumerate(self.nodes) if node.own is not None)
         self._evaluating: dict[int, list[Node]] = {}
 
     def number(self, schema: Any) -> int | None:
@@ -215,18 +216,18 @@ class Graph:
                 node.dynamic += [target for target in targets if target is not None]
                 node.dynamic += anchored.get(schema[keyword].rpartition("#")[2], [])
 
-    def _before(self, numbers: Iterable[int]) -> set[int]:
+    def leading_to(self, numbers: Iterable[int]) -> set[int]:
         """Find the nodes that lead to any of these, and these; not through dynamic references."""
         leading: dict[int, list[int]] = {}
         for number, node in enumerate(self.nodes):
             for child in (*node.in_place, *node.inside):
                 leading.setdefault(child, []).append(number)
-        return _closed(numbers, lambda number: leading.get(number, ()))
+        return closed(numbers, lambda number: leading.get(number, ()))
 
     def reached_dynamically(self) -> set[int]:
         """Find the nodes that a dynamic reference leads to, in the end."""
         starts = [number for node in self.nodes for number in node.dynamic]
-        return _closed(starts, lambda number: (*self.nodes[number].in_place, *self.nodes[number].inside))
+        return closed(starts, lambda number: (*self.nodes[number].in_place, *self.nodes[number].inside))
 
     def leads_on(self, child: int | None) -> bool:
         """Whether a schema has the keyword, or one inside or in place has."""
@@ -251,12 +252,12 @@ class Graph:
         """Give the nodes whose evaluation is sure wherever this one applies, this one first."""
         known = self._evaluating.get(number)
         if known is None:
-            sure = _closed([number], lambda each: self.nodes[each].sure) - {number}
+            sure = closed([number], lambda each: self.nodes[each].sure) - {number}
             known = self._evaluating[number] = [self.nodes[number], *(self.nodes[each] for each in sorted(sure))]
         return known
 
 
-def _closed(starts: Iterable[int], following: Callable[[int], Iterable[int]]) -> set[int]:
+def closed(starts: Iterable[int], following: Callable[[int], Iterable[int]]) -> set[int]:
     """Give what can be reached."""
     reached = set(starts)
     todo = list(reached)
@@ -301,7 +302,7 @@ class _Compiler:
         """Give the rule of the places to which these nodes, and those in place with them, may apply."""
         graph = self._graph
         numbers = frozenset(
-            _closed(
+            closed(
                 (each for each in targets if each is not None and each in graph.useful),
                 lambda each: graph.useful.intersection(graph.nodes[each].in_place),
             )

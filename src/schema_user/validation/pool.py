@@ -25,23 +25,38 @@ from schema_user.validation.frames import (
     HEADER,
     MAX_FRAME,
     Check,
+    Compare,
+    Compared,
     Failed,
     Gated,
     Listed,
+    ListedMany,
     Need,
     Studied,
     Study,
     Text,
+    Transform,
+    Transformed,
     Validate,
+    ValidateMany,
     Verdict,
     framed,
     read_reply,
 )
-from schema_user.validation.worker import BY_THE_CLOCK, CALL_SECONDS, OVERDUE, STOPS, UPLOAD_SECONDS
+from schema_user.validation.worker import (
+    BY_THE_CLOCK,
+    CALL_SECONDS,
+    MANY_SECONDS,
+    OVERDUE,
+    PROOF_SECONDS,
+    STOPS,
+    UPLOAD_SECONDS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
+    from schema_user.domain.comparison import Comparison
     from schema_user.errors import Violation
     from schema_user.validation.frames import Reply, Request
 
@@ -292,6 +307,23 @@ class Pool:
         replies = await self._shielded(self._call(request, text, limits, payers))
         return _outcome(replies)
 
+    async def violations_of_many(
+        self, key: str, text: str, dialect: str, documents: list[bytes], payers: Sequence[str] = ()
+    ) -> list[list[Violation]]:
+        """Validate documents as ``violations`` does one: the first of them, as many as there is time for.
+
+        Raises:
+            Stopped: if one of them took too long, or too much memory.
+            Crowded: if too much waits already, or the machine has no time for it.
+        """
+        request = ValidateMany(key, dialect, documents)
+        limits = _Limits(MANY_SECONDS + CALL_SECONDS + UPLOAD_SECONDS, MANY_SECONDS + CALL_SECONDS / 2)
+        replies = await self._shielded(self._call(request, text, limits, payers))
+        match replies:
+            case [ListedMany(violations)]:
+                return violations
+        raise _unexpected(replies)
+
     async def check(
         self, document: bytes, data: bytes | None, max_bytes: int, payers: Sequence[str] = ()
     ) -> CheckOutcome:
@@ -326,6 +358,34 @@ class Pool:
         match replies:
             case [Studied() as studied]:
                 return studied
+        raise _unexpected(replies)
+
+    async def compare(self, request: Compare, payers: Sequence[str] = ()) -> Comparison:
+        """Compare two schemas; what could not be proven in time is unknown.
+
+        Raises:
+            Stopped: if even walking them took too long.
+            Crowded: if too much waits already.
+        """
+        limits = _Limits(UPLOAD_SECONDS + PROOF_SECONDS, UPLOAD_SECONDS)
+        replies = await self._shielded(self._call(request, "", limits, payers))
+        found = [each for each in replies if isinstance(each, Compared)]
+        if not found:
+            raise _unexpected(replies)
+        return found[-1].comparison
+
+    async def transform(self, request: Transform, payers: Sequence[str] = ()) -> Transformed:
+        """Apply an expression to a document.
+
+        Raises:
+            Stopped: if that took too long, or too much memory.
+            Crowded: if too much waits already.
+        """
+        limits = _Limits(CALL_SECONDS, CALL_SECONDS / 2)
+        replies = await self._shielded(self._call(request, "", limits, payers))
+        match replies:
+            case [Transformed() as transformed]:
+                return transformed
         raise _unexpected(replies)
 
     async def _shielded(self, call: Coroutine[object, object, T]) -> T:

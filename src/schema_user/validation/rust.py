@@ -24,7 +24,7 @@ from schema_user.validation.patterns import MAX_BYTES, Refused, patterns_in, rea
 from schema_user.validation.violations import describe, pointer, unencodable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _CLASSES: Final[Mapping[Dialect, type[jsonschema_rs.Validator]]] = {
     Dialect.DRAFT_4: jsonschema_rs.Draft4Validator,
@@ -150,6 +150,13 @@ def pattern_refusal(pattern: str) -> Refused | None:
             return Refused("patternSize", f"compiles to more than {MAX_BYTES} bytes: repeat less")
         return Refused("patternSyntax", "is no regular expression of ECMA-262 that the engine takes")
     return None
+
+
+def pattern_matcher(pattern: str) -> Callable[[str], bool]:
+    """Give what tells whether a text matches a pattern that has passed the gate, as the engine would."""
+    options = _BACKTRACKING if read(pattern).backtracks else _LINEAR
+    strict = {"pattern": strict_pattern(pattern)}
+    return jsonschema_rs.Draft202012Validator(strict, offline=True, pattern_options=options).is_valid
 
 
 @cache

@@ -7,6 +7,7 @@ the first uses of a revision go to a worker. Here runs ``is_valid`` alone: error
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from dataclasses import dataclass
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from schema_user.errors import Unavailable, Unmet, Violation
+from schema_user.domain.comparison import Comparison, Difference, Verdict
+from schema_user.errors import Malformed, Unavailable, Unmet, Violation
 from schema_user.validation.bound import MAX_LEVELS, Bound, ordered
 from schema_user.validation.breaker import Crowded
 from schema_user.validation.cache import ValidatorCache
 from schema_user.validation.dialect import Dialect
+from schema_user.validation.frames import Compare, Transform
 from schema_user.validation.patterns import Refused
 from schema_user.validation.pool import Stopped, WorkerFault
 from schema_user.validation.rust import compile_schema
@@ -26,7 +29,7 @@ from schema_user.validation.violations import unencodable
 from schema_user.validation.worker import UPLOAD_BYTES, UPLOAD_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from schema_user.domain.schema import UserSchema
     from schema_user.validation.engine import Compiled
@@ -45,6 +48,10 @@ MAX_CHAIN: Final = 512
 """Schemas on the stack at once: depth of the document times those in place at each level."""
 
 _KNOWN_BYTES: Final = 1_000
+_SLICE: Final = 0.002
+"""Seconds after which work in the background lets others have a turn."""
+
+_BUDGET: Final = Violation("data", "takes more time or memory to validate than is allowed", "budget")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,34 +125,68 @@ class Validators:
         if known is not None and self._is_valid_here(known, data, len(encoded)):
             return ()
         payers = _payers(schema)
-        key = f"{schema.schema_id}/{schema.revision}"
-        try:
-            outcome = await self._pool.violations(key, schema.text, schema.dialect, encoded, payers)
-        except Crowded:
-            raise _queue_full() from None
-        except Stopped:
-            raise _over_budget(schema) from None
-        except WorkerFault as fault:
-            if str(fault) != Refused.__name__:
-                raise
-            raise _unsupported(schema) from None
+        with _faults(schema):
+            outcome = await self._pool.violations(_key(schema), schema.text, schema.dialect, encoded, payers)
         if known is None:
             self._study(schema)
         return _listed(outcome)
 
+    async def violations_of_many(self, schema: UserSchema, documents: Sequence[Any]) -> list[Sequence[Violation]]:
+        """List what is wrong with each of many documents, for work in the background; their fields begin with ``data``.
+
+        It is no part of what requests may take of this process, so whoever calls it rests in between. A document that
+        takes too long or too much memory has that as its violation.
+
+        Raises:
+            Unmet: ``SCHEMA_UNSUPPORTED``, if the validator that is set does not take the schema.
+            Unavailable: ``QUEUE_FULL``, if too many validations wait.
+        """
+        known = self._known.get((schema.schema_id, schema.revision))
+        found: list[Sequence[Violation]] = [()] * len(documents)
+        left: list[tuple[int, bytes]] = []
+        slice_ends = time.perf_counter() + _SLICE
+        for at, data in enumerate(documents):
+            if time.perf_counter() > slice_ends:
+                await asyncio.sleep(0)
+                slice_ends = time.perf_counter() + _SLICE
+            try:
+                encoded = msgspec.json.encode(data)
+            except UnicodeEncodeError:
+                found[at] = unencodable(data, "data")
+                continue
+            if known is None or not _is_valid_in(known, data, len(encoded)):
+                left.append((at, encoded))
+        while left:
+            judged = await self._first_of_many(schema, [encoded for _, encoded in left])
+            for (at, _), violations in zip(left, judged, strict=False):
+                found[at] = violations
+            left = left[len(judged) :]
+        if known is None:
+            self._study(schema)
+        return found
+
+    async def _first_of_many(self, schema: UserSchema, documents: list[bytes]) -> Sequence[Sequence[Violation]]:
+        """Judge as many as a worker has time for; one by one, if one of them is too much."""
+        key, payers = _key(schema), _payers(schema)
+        with _faults(schema):
+            try:
+                return await self._pool.violations_of_many(key, schema.text, schema.dialect, documents, payers)
+            except Stopped:
+                judged: list[Sequence[Violation]] = []
+                for document in documents:
+                    try:
+                        outcome = await self._pool.violations(key, schema.text, schema.dialect, document, payers)
+                        judged.append(_listed(outcome))
+                    except Stopped:
+                        judged.append([_BUDGET])
+                return judged
+
     def _is_valid_here(self, known: Known, data: Any, size: int) -> bool:
         """Tell whether a document is valid; no, if it isn't or can't be told here."""
-        if known.compiled is None or known.bound is None:
-            return False
-        seconds = (known.bound.fixed_ns + known.bound.ns_per_byte * size) * 1e-9
-        if seconds > MAX_SECONDS or not self._allowance.admits(seconds):
-            return False
-        # No request, and so no document, is deeper than MAX_LEVELS; to count what is allowed to be costs too much.
-        levels = MAX_CHAIN // max(known.bound.chain, 1)
-        if levels < MAX_LEVELS and _depth(data, levels) > levels:
+        if known.bound is None or not self._allowance.admits(known.bound.seconds(size)):
             return False
         began = time.perf_counter()
-        valid = known.compiled.is_valid(data)
+        valid = _is_valid_in(known, data, size)
         self._allowance.charge(time.perf_counter() - began)
         return valid
 
@@ -198,6 +239,74 @@ class Validators:
             violations = _listed(outcome.validated)
         return Judged(violations, found.warnings, found.dialect)
 
+    async def transform(self, expression: str, data: dict[str, Any], payers: Sequence[str] = ()) -> Any:
+        """Give what an expression (JMESPath) makes of a document.
+
+        Raises:
+            Malformed: ``EXPRESSION_INVALID``, if it is none, or one that would fit no document.
+            Unmet: ``EXPRESSION_UNFIT`` if it does not fit this one, ``VALIDATION_BUDGET`` if it takes too long.
+            Unavailable: ``QUEUE_FULL``, if too many validations wait.
+        """
+        try:
+            made = await self._pool.transform(Transform(expression, msgspec.json.encode(data)), payers)
+        except Crowded:
+            raise _queue_full() from None
+        except Stopped:
+            violation = Violation("expression", "takes more time or memory than is allowed", "budget")
+            raise Unmet("VALIDATION_BUDGET", f"the expression {violation.description}", [violation]) from None
+        if made.error and made.always:
+            raise Malformed("EXPRESSION_INVALID", made.error, [Violation("expression", made.error, "expression")])
+        if made.error:
+            raise Unmet("EXPRESSION_UNFIT", made.error, [Violation("expression", made.error, "expression")])
+        return msgspec.json.decode(made.data)
+
+    async def compare(self, old: UserSchema, new: UserSchema) -> Comparison:
+        """Tell how a new schema differs from an old one, and whether it takes every document that the old one took.
+
+        What takes too long or too much memory is unknown.
+
+        Raises:
+            Unavailable: ``QUEUE_FULL``, if too many validations wait.
+        """
+        request = Compare(old.text, old.dialect, new.text, new.dialect)
+        try:
+            return await self._pool.compare(request, _payers(new))
+        except Crowded:
+            raise _queue_full() from None
+        except Stopped:
+            words = "the document's schemas take too long, or too much memory, to be compared"
+            return Comparison(Verdict.UNKNOWN, (Difference("", "unexplored", words, None),))
+
+
+def _is_valid_in(known: Known, data: Any, size: int) -> bool:
+    """Tell whether a document is valid; no, if it isn't, or could take too long in this process."""
+    if known.compiled is None or known.bound is None or known.bound.seconds(size) > MAX_SECONDS:
+        return False
+    # No request, and so no document, is deeper than MAX_LEVELS; to count what is allowed to be costs too much.
+    levels = MAX_CHAIN // max(known.bound.chain, 1)
+    if levels < MAX_LEVELS and _depth(data, levels) > levels:
+        return False
+    return known.compiled.is_valid(data)
+
+
+def _key(schema: UserSchema) -> str:
+    return f"{schema.schema_id}/{schema.revision}"
+
+
+@contextlib.contextmanager
+def _faults(schema: UserSchema) -> Iterator[None]:
+    """Say in words of the service what a worker could not do."""
+    try:
+        yield
+    except Crowded:
+        raise _queue_full() from None
+    except Stopped:
+        raise _over_budget(schema) from None
+    except WorkerFault as fault:
+        if str(fault) != Refused.__name__:
+            raise
+        raise _unsupported(schema) from None
+
 
 def _payers(schema: UserSchema) -> tuple[str, ...]:
     """Name who pays for a call under a schema: the schema, and the organization that it belongs to."""
@@ -243,6 +352,6 @@ def _over_budget(schema: UserSchema) -> Unmet:
     return Unmet(
         "VALIDATION_BUDGET",
         "the data takes more time or memory to validate under this user schema than is allowed",
-        [Violation("data", "takes more time or memory to validate than is allowed", "budget")],
+        [_BUDGET],
         metadata={"schemaId": schema.schema_id, "revision": str(schema.revision)},
     )

@@ -17,6 +17,7 @@ that stopped or was killed. It imports only what validation needs, since it is s
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
 import signal
@@ -30,14 +31,18 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import msgspec
 
+from schema_user.domain.comparison import Verdict as ComparisonVerdict
 from schema_user.validation.dialect import Dialect
 from schema_user.validation.engines import engine_named
 from schema_user.validation.frames import (
     HEADER,
     Check,
+    Compare,
+    Compared,
     Failed,
     Gated,
     Listed,
+    ListedMany,
     Need,
     Ready,
     Reply,
@@ -45,7 +50,10 @@ from schema_user.validation.frames import (
     Studied,
     Study,
     Text,
+    Transform,
+    Transformed,
     Validate,
+    ValidateMany,
     Verdict,
     framed,
     read_request,
@@ -54,14 +62,21 @@ from schema_user.validation.frames import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from schema_user.errors import Violation
     from schema_user.validation.engine import Compiled, Engine
     from schema_user.validation.gate import Findings
 
 CALL_SECONDS: Final = 0.25
 """What validating one document may take of a core, listing its errors included."""
 
+MANY_SECONDS: Final = 0.05
+"""What validating several documents may take before those that are left are given back; each has its own time too."""
+
 UPLOAD_SECONDS: Final = 1.0
 """What judging or studying a schema may take, and compiling one before a document is validated under it."""
+
+PROOF_SECONDS: Final = 0.5
+"""What may be spent on a proof that one schema takes all that another takes."""
 
 BY_THE_CLOCK: Final = 8
 """So many times as long a call may take by the clock."""
@@ -79,6 +94,9 @@ HELD_BYTES: Final = 64 * 1024 * 1024
 """Compiled schemas that a worker keeps, as they estimate themselves."""
 
 _RECURSION: Final = 20_000
+_MAX_MADE: Final = 16 * 1024 * 1024
+"""Bytes that an expression may make of a document; what is taken is far smaller."""
+_MAX_ERROR: Final = 300
 
 
 class Worker:
@@ -109,14 +127,11 @@ class Worker:
     def _answer(self, request: Request) -> Reply:
         match request:
             case Validate(key, dialect, data):
-                held = self._held.get(key)
-                if held is None:
-                    self._send(Need())
-                    held = self._compile(key, dialect, self._expect_text())
-                else:
-                    self._held.move_to_end(key)
+                held = self._known(key, dialect)
                 _allow(CALL_SECONDS)
                 return self._validate(held, data)
+            case ValidateMany(key, dialect, documents):
+                return _validate_many(self._known(key, dialect), documents)
             case Check(document, data, max_bytes):
                 from schema_user.validation import gate  # noqa: PLC0415 -- most workers never need it
 
@@ -127,8 +142,20 @@ class Worker:
                     return self._gated(schema, found, data)
             case Study(dialect, text):
                 return _study(text, Dialect(dialect))
+            case Compare():
+                return self._compared(request)
+            case Transform(expression, data):
+                return _transformed(expression, data)
             case Text():
                 raise TypeError
+
+    def _known(self, key: str, dialect: str) -> Compiled:
+        held = self._held.get(key)
+        if held is None:
+            self._send(Need())
+            return self._compile(key, dialect, self._expect_text())
+        self._held.move_to_end(key)
+        return held
 
     def _compile(self, key: str, dialect: str, text: str) -> Compiled:
         _allow(UPLOAD_SECONDS)
@@ -153,6 +180,20 @@ class Worker:
         self._send(gated)
         return self._validate(self._engine.compile(schema, Dialect(found.dialect)), data)
 
+    def _compared(self, request: Compare) -> Compared:
+        """Say first what is known in bounded time: looking for a proof may take too long."""
+        from schema_user.validation.compatibility import compare  # noqa: PLC0415 -- most workers never need it
+
+        texts = (request.old, request.old_dialect, request.new, request.new_dialect)
+        _allow(UPLOAD_SECONDS)
+        with _memory(UPLOAD_BYTES):
+            found = compare(*texts, prove=False)
+            if found.verdict is ComparisonVerdict.SAFE:
+                return Compared(found, last=True)
+            self._send(Compared(found, last=False))
+            _allow(PROOF_SECONDS)
+            return Compared(compare(*texts, prove=True), last=True)
+
     def _expect_text(self) -> str:
         answer = self._receive()
         if not isinstance(answer, Text):
@@ -169,6 +210,35 @@ class Worker:
 
     def _send(self, reply: Reply) -> None:
         self._connection.sendall(framed(reply))
+
+
+def _validate_many(compiled: Compiled, documents: list[bytes]) -> ListedMany:
+    """Validate one document after the other, and stop between two when enough time is used up."""
+    found: list[list[Violation]] = []
+    began = time.process_time()
+    for data in documents:
+        _allow(CALL_SECONDS)
+        value = msgspec.json.decode(data)
+        found.append([] if compiled.is_valid(value) else compiled.violations(value))
+        if time.process_time() - began > MANY_SECONDS:
+            break
+    return ListedMany(found)
+
+
+def _transformed(expression: str, data: bytes) -> Transformed:
+    """Apply an expression; what it makes must not be larger than any document that is taken could be."""
+    from schema_user.validation.expression import ExpressionError, applied  # noqa: PLC0415 -- only migrations need it
+
+    _allow(CALL_SECONDS)
+    try:
+        made = applied(expression, msgspec.json.decode(data))
+        # Not by msgspec, which writes null for what is no finite number.
+        text = json.dumps(made, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+    except ExpressionError as error:
+        return Transformed(b"", str(error)[:_MAX_ERROR], error.always)
+    except (TypeError, ValueError, RecursionError):
+        return Transformed(b"", "makes something that is no JSON")
+    return Transformed(text) if len(text) <= _MAX_MADE else Transformed(b"", f"makes more than {_MAX_MADE} bytes")
 
 
 def _study(text: str, dialect: Dialect) -> Studied:

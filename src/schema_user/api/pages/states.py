@@ -1,4 +1,4 @@
-"""The verification page in each of its states, as HTML; what state it is in, ``verification.py`` finds out."""
+"""The pages behind signed links in each of their states, as HTML; which one it is, the pages themselves find out."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from schema_user.api.pages.words import WORDS, spoken
+from schema_user.domain.password import MAX_LENGTH
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from schema_user.commands.links import Opened
+    from schema_user.commands.password_resets import OpenedReset
     from schema_user.domain.link import Link
 
 CODE_MAX_CHARACTERS: Final = 20
@@ -43,7 +47,8 @@ class Page:
     """What one answer shows.
 
     ``code`` fills in the field for the code; None: there is no such field. ``code_wrong`` ties the problem to it.
-    ``resend`` offers another code. ``retry_after`` is in seconds.
+    ``resend`` offers another code. ``rules`` say what a new password needs, beside the fields for it; None: there are
+    no such fields. ``password_wrong`` ties the problem to them. ``retry_after`` is in seconds.
     """
 
     status: int
@@ -53,6 +58,8 @@ class Page:
     code: str | None = None
     code_wrong: bool = False
     resend: bool = False
+    rules: str | None = None
+    password_wrong: bool = False
     retry_after: int | None = None
 
 
@@ -83,6 +90,7 @@ class Reader:
             query=query,
             renew=renew,
             longest=CODE_MAX_CHARACTERS,
+            longest_password=MAX_LENGTH,
         ).encode()
 
     def neutral(self) -> Page:
@@ -162,3 +170,51 @@ class Holder(Reader):
     def verified(self) -> Page:
         """Say that the address was verified before."""
         return Page(200, self._own("verified"), (self._own("verified.text"),))
+
+
+@dataclass(frozen=True, slots=True)
+class ResetHolder(Reader):
+    """Whoever opened a genuine link to a new password."""
+
+    link: Link
+    opened: OpenedReset
+
+    def html(self, page: Page) -> bytes:
+        """Write a page whose form leads back to the link."""
+        return self._html(page, query=self.link.query, renew="")
+
+    def form(self) -> Page:
+        """Ask for the new password."""
+        return Page(200, self.word("reset.heading"), rules=self._rules)
+
+    @property
+    def _rules(self) -> str:
+        asked = ("minLength", *(each.reason for each in self.opened.policy.problems("") if each.reason != "minLength"))
+        return self.word("reset.rules", rules=self._listed(asked))
+
+    def _listed(self, reasons: Iterable[str]) -> str:
+        counts = {"minLength": self.opened.policy.min_length, "maxLength": MAX_LENGTH}
+        return ", ".join(self.word(f"reset.{reason}", count=counts.get(reason)) for reason in reasons)
+
+    def _asking_again(self, problem: str) -> Page:
+        return Page(400, self.word("reset.heading"), (), problem, rules=self._rules, password_wrong=True)
+
+    def missing(self) -> Page:
+        """Ask again, as a field was empty."""
+        return self._asking_again(self.word("reset.missing"))
+
+    def differs(self) -> Page:
+        """Ask again, as the two fields differ."""
+        return self._asking_again(self.word("reset.differs"))
+
+    def weak(self, reasons: Iterable[str]) -> Page:
+        """Ask again, as the password breaks rules of the policy."""
+        return self._asking_again(self.word("reset.weak", rules=self._listed(reasons)))
+
+    def over(self, status: int) -> Page:
+        """Say that the link is of no more use."""
+        return Page(status, self.word("reset.over"), (self.word("reset.over.text"),))
+
+    def done(self) -> Page:
+        """Say that the password is set."""
+        return Page(200, self.word("reset.done"), (self.word("reset.done.text", service=self.service),))

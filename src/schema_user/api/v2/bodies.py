@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 
 from schema_user.api.body import refused
 from schema_user.api.v3alpha.contact_bodies import Body, ReturnCodeBody, SendCodeBody, alternatives
+from schema_user.api.v3alpha.password_bodies import (
+    HashedPasswordBody,
+    PasswordBody,
+    ProvenPasswordBody,
+    new_password,
+    proven_password,
+)
 from schema_user.api.v3alpha.users import OrganizationBody
 from schema_user.domain.contact import Channel, IsVerified, ReturnCode, SendCode, Unverified, Verification
 from schema_user.errors import Violation
@@ -16,6 +23,7 @@ from schema_user.human import UpdateHuman, email_wish, phone_wish
 
 if TYPE_CHECKING:
     from schema_user.commands.contacts import AddressWish
+    from schema_user.commands.passwords import PasswordWish
 
 Short = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 _Long = Annotated[str, msgspec.Meta(max_length=200)]
@@ -77,6 +85,12 @@ class SetPhoneBody(_AlternativesBody, kw_only=True):
     phone: Short
 
 
+class HumanPasswordBody(ProvenPasswordBody, kw_only=True):
+    """A new password, and what proves that it may be set; ``user.write`` needs no proof."""
+
+    password: PasswordBody | None = None
+
+
 class CreateHumanBody(Body, kw_only=True):
     """A new person."""
 
@@ -86,8 +100,8 @@ class CreateHumanBody(Body, kw_only=True):
     profile: HumanProfileBody
     email: HumanEmailBody
     phone: HumanPhoneBody | None = None
-    password: dict[str, Any] | None = None
-    hashed_password: dict[str, Any] | None = None
+    password: PasswordBody | None = None
+    hashed_password: HashedPasswordBody | None = None
 
 
 class UpdateHumanBody(Body, kw_only=True):
@@ -97,7 +111,7 @@ class UpdateHumanBody(Body, kw_only=True):
     profile: HumanProfileBody | None = None
     email: HumanEmailBody | None = None
     phone: HumanPhoneBody | None = None
-    password: dict[str, Any] | None = None
+    password: HumanPasswordBody | None = None
 
 
 def _verification(body: _AlternativesBody, at: str, found: list[Violation]) -> Verification | None:
@@ -108,13 +122,6 @@ def _verification(body: _AlternativesBody, at: str, found: list[Violation]) -> V
     if body.return_code is not None:
         return ReturnCode()
     return None if body.send_code is None else SendCode(body.send_code.url_template)
-
-
-def _passwords(body: CreateHumanBody | UpdateHumanBody, found: list[Violation]) -> None:
-    """Refuse passwords rather than lose them in silence."""
-    for name, value in (("password", body.password), ("hashedPassword", getattr(body, "hashed_password", None))):
-        if value is not None:
-            found.append(Violation(name, "is not offered: the service keeps no passwords", "unsupported"))
 
 
 def _phone(body: HumanPhoneBody | None, found: list[Violation]) -> AddressWish | None:
@@ -133,26 +140,34 @@ def _phone(body: HumanPhoneBody | None, found: list[Violation]) -> AddressWish |
     return None
 
 
-def created_contact(body: CreateHumanBody) -> tuple[AddressWish, AddressWish | None]:
-    """Read the addresses of a new person.
+class CreatedHuman(NamedTuple):
+    """What the body of a creation says beside the profile."""
+
+    email: AddressWish
+    phone: AddressWish | None
+    password: PasswordWish | None
+
+
+def created_human(body: CreateHumanBody) -> CreatedHuman:
+    """Read the addresses and the password of a new person.
 
     Raises:
-        Malformed: for two alternatives at once, or a password.
+        Malformed: for two alternatives at once.
     """
     found: list[Violation] = []
     email = email_wish(body.email.email, _verification(body.email, "email/", found))
     phone = _phone(body.phone, found)
-    _passwords(body, found)
+    password = new_password(body.password, body.hashed_password, "password", found)
     if found:
         raise refused(found)
-    return email, phone
+    return CreatedHuman(email, phone, password)
 
 
 def updated_human(body: UpdateHumanBody) -> UpdateHuman:
     """Read an update of a person.
 
     Raises:
-        Malformed: for two alternatives at once, or a password.
+        Malformed: for two alternatives at once.
     """
     found: list[Violation] = []
     wishes = []
@@ -160,13 +175,16 @@ def updated_human(body: UpdateHumanBody) -> UpdateHuman:
         wishes.append(email_wish(body.email.email, _verification(body.email, "email/", found)))
     if (phone := _phone(body.phone, found)) is not None:
         wishes.append(phone)
-    _passwords(body, found)
+    password = None
+    if body.password is not None:
+        password = proven_password(body.password, body.password.password, "password", found, "password/")
     if found:
         raise refused(found)
     return UpdateHuman(
         username=body.username,
         profile={} if body.profile is None else body.profile.fields(),
         wishes=tuple(wishes),
+        password=password,
         remove=frozenset({Channel.PHONE}) if body.phone is not None and not body.phone.phone else frozenset(),
     )
 

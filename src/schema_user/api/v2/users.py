@@ -12,13 +12,16 @@ from schema_user.api.v2.bodies import (
     SetEmailBody,
     SetPhoneBody,
     UpdateHumanBody,
-    created_contact,
+    created_human,
     set_wish,
     updated_human,
 )
 from schema_user.api.v2.search import ListHumansBody, page_of, query_of
 from schema_user.api.v2.views import CreatedHumanView, GotHumanView, ListedHumansView, human_view
 from schema_user.api.v3alpha.contact_bodies import ResendBody, VerifyBody, resend_verification
+from schema_user.api.v3alpha.password_bodies import ResetPasswordBody, SetPasswordBody, reset_command
+from schema_user.api.v3alpha.password_bodies import set_wish as set_password_wish
+from schema_user.api.v3alpha.passwords import reset
 from schema_user.api.v3alpha.search_bodies import search_details
 from schema_user.api.v3alpha.users import (
     ChangedView,
@@ -29,7 +32,7 @@ from schema_user.api.v3alpha.users import (
     done,
     target,
 )
-from schema_user.commands import contacts, users
+from schema_user.commands import contacts, password_resets, passwords, users
 from schema_user.domain.contact import Channel
 from schema_user.domain.user import Transition
 
@@ -72,12 +75,16 @@ def _target(call: Call) -> Target:
     example={"profile": _PROFILE, "email": {"email": "mini@example.com", "returnCode": {}}},
 )
 async def create_human(call: Call, body: CreateHumanBody) -> Answer:
-    """Create a user of the built-in schema `human`. Without `username` the email address is it."""
-    email, phone = created_contact(body)
+    """Create a user of the built-in schema `human`. Without `username` the email address is it.
+
+    `password` is hashed; `hashedPassword` was hashed elsewhere, and its password need not obey the policy.
+    """
+    read = created_human(body)
     command = human.CreateHuman(
         profile=body.profile.fields(),
-        email=email,
-        phone=phone,
+        email=read.email,
+        phone=read.phone,
+        password=read.password,
         organization_id=acting_organization(call, body.organization),
         user_id=body.user_id,
         username=body.username,
@@ -178,7 +185,7 @@ async def list_humans(call: Call, body: ListHumansBody) -> Answer:
     """List the people of every organization where the caller holds `user.read`. Other users are not in it."""
     found = await human.search_humans(call.wiring, call.caller, query_of(body.queries), page_of(body))
     view = ListedHumansView(
-        details=search_details(found.total, call.wiring.now()),
+        details=search_details(found.total, call.wiring.now(), is_estimate=found.is_estimate),
         sorting_column=body.sorting_column,
         result=[human_view(user) for user in found.items],
     )
@@ -276,6 +283,35 @@ def _contact_routes(
     ]
 
 
+@operation(
+    "POST",
+    _ONE + "/password",
+    summary="Set a person's password",
+    body=SetPasswordBody,
+    example={"newPassword": {"password": "Secr3tP4ssw0rd!"}, "verificationCode": "H4KQ9T"},
+    keyed=True,
+    **(_COMMON | {"view": DoneView}),
+)
+async def set_human_password(call: Call, body: SetPasswordBody) -> Answer:
+    """Set the password. Without `user.write` it needs `currentPassword` or `verificationCode`, and no hash is taken."""
+    return done(await passwords.set_password(call.wiring, _target(call), set_password_wish(body)))
+
+
+@operation(
+    "POST",
+    _ONE + "/password_reset",
+    summary="Let a person set a new password",
+    body=ResetPasswordBody,
+    optional_body=True,
+    example={"sendLink": {"notificationType": "NOTIFICATION_TYPE_Email"}},
+    keyed=True,
+    **_COMMON,
+)
+async def reset_human_password(call: Call, body: ResetPasswordBody) -> Answer:
+    """Make a code for a new password and send it to a verified address; `returnCode` needs `user.write`."""
+    return reset(await password_resets.reset_password(call.wiring, _target(call), reset_command(body)))
+
+
 @operation("DELETE", _ONE + "/phone", summary="Remove a person's phone", **(_COMMON | {"view": DoneView}))
 async def remove_human_phone(call: Call) -> Answer:
     """Remove the phone; a verified one is told."""
@@ -293,4 +329,6 @@ ROUTES: list[HTTPRouteHandler] = [
     *_contact_routes(Channel.EMAIL, SetEmailBody, {"email": "mini@example.com", "returnCode": {}}, "resend", "send"),
     *_contact_routes(Channel.PHONE, SetPhoneBody, {"phone": "+41791234567", "returnCode": {}}, "resend"),
     remove_human_phone,
+    set_human_password,
+    reset_human_password,
 ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from schema_user.api.details import DetailsView, View, details
+from schema_user.api.details import DetailsView, View, details, rfc3339
 from schema_user.api.v2.search import HumanSortingColumn
 from schema_user.api.v3alpha.search_bodies import SearchDetails
 from schema_user.api.v3alpha.users import ChangedView
+from schema_user.domain.credential import Credential
 from schema_user.human import profile_of
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class HumanView(View, kw_only=True):
     profile: HumanProfileView
     email: HumanEmailView | None = None
     phone: HumanPhoneView | None = None
+    password_change_required: bool | None = None
+    password_changed: str | None = None
 
 
 class HumanUserView(View, kw_only=True):
@@ -83,7 +86,7 @@ class CreatedHumanView(ChangedView, kw_only=True):
 def human_view(user: User) -> HumanUserView:
     """Write a person down."""
     profile = profile_of(user)
-    email, phone = user.contact.email, user.contact.phone
+    email, phone, credential = user.contact.email, user.contact.phone, user.credential or Credential()
     return HumanUserView(
         user_id=user.user_id,
         details=details(user, user.organization_id),
@@ -102,5 +105,7 @@ def human_view(user: User) -> HumanUserView:
             ),
             email=None if email is None else HumanEmailView(email=email.value, is_verified=email.is_verified),
             phone=None if phone is None else HumanPhoneView(phone=phone.value, is_verified=phone.is_verified),
+            password_change_required=credential.change_required or None,
+            password_changed=None if credential.set_at is None else rfc3339(credential.set_at),
         ),
     )

@@ -73,10 +73,14 @@ class ResendBody(Body, kw_only=True):
     return_code: ReturnCodeBody | None = None
 
 
+Code = Annotated[str, msgspec.Meta(min_length=1, max_length=20)]
+"""A code that a user gives back."""
+
+
 class VerifyBody(Body, kw_only=True):
     """The code that was received."""
 
-    verification_code: Annotated[str, msgspec.Meta(min_length=1, max_length=20)]
+    verification_code: Code
 
 
 def alternatives(at: str, given: dict[str, Any]) -> list[Violation]:

@@ -94,7 +94,8 @@ def _page_token(call: Call) -> str | None:
     return token
 
 
-def _entry_view(told: ToldEntry) -> EntryView:
+def entry_view(told: ToldEntry) -> EntryView:
+    """Show an entry, as far as its caller may read it."""
     entry = told.entry
     return EntryView(
         sequence=str(entry.sequence),
@@ -132,7 +133,7 @@ async def get_user_history(call: Call) -> Answer:
         return Answer(HistoryView(user=user_view(past.user, past.schema_type)), past.user.sequence)
     limit, token = _limit(call), _page_token(call)
     page = await history_reading.list_history(call.wiring, call.caller, user_id, limit, token)
-    entries = [_entry_view(each) for each in page.entries]
+    entries = [entry_view(each) for each in page.entries]
     return Answer(HistoryView(result=entries, next_page_token=page.next_token), page.sequence)
 
 

@@ -141,7 +141,7 @@ async def search_messages(call: Call, body: SearchMessagesBody) -> Answer:
     page = page_of(body, column.removeprefix("FIELD_NAME_").lower())
     found = await queries.search_messages(call.wiring, call.caller, query_of(body.queries), page)
     view = FoundMessagesView(
-        details=search_details(found.total, call.wiring.now()),
+        details=search_details(found.total, call.wiring.now(), is_estimate=found.is_estimate),
         sorting_column=column,
         result=[message_view(each) for each in found.items],
         next_page_token=found.next_token,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -34,6 +35,7 @@ from schema_user.commands import organizations
 from schema_user.commands.organizations import OrganizationTarget, SavedOrganization
 from schema_user.domain.duration import parse_duration
 from schema_user.domain.organization import OrganizationSettings
+from schema_user.domain.password import MAX_LENGTH, OwnPolicy
 from schema_user.domain.rate import RATE_RULE, OwnRates, Rate, parse_rate
 from schema_user.domain.wording import Language
 from schema_user.errors import Violation
@@ -71,6 +73,16 @@ class RateLimitsBody(Body, kw_only=True):
     per_organization: _Rate | None = None
 
 
+class PasswordPolicyBody(Body, kw_only=True):
+    """What new passwords must have; absent: as the instance has it."""
+
+    min_length: Annotated[int, msgspec.Meta(ge=1, le=MAX_LENGTH)] | None = None
+    has_lowercase: bool | None = None
+    has_uppercase: bool | None = None
+    has_number: bool | None = None
+    has_symbol: bool | None = None
+
+
 class SettingsBody(Body, kw_only=True):
     """What the organization chooses for itself; absent: as the instance has it."""
 
@@ -90,6 +102,7 @@ class SettingsBody(Body, kw_only=True):
     sender: SenderBody | None = None
     languages: Annotated[list[Language], msgspec.Meta(max_length=len(Language))] | None = None
     texts: TextsBody | None = None
+    password_policy: PasswordPolicyBody | None = None
 
 
 class UpdateOrganizationBody(Body, kw_only=True):
@@ -130,6 +143,16 @@ class RateLimitsView(View, kw_only=True):
     per_organization: str | None = None
 
 
+class PasswordPolicyView(View, kw_only=True):
+    """What the organization asks of new passwords."""
+
+    min_length: int | None = None
+    has_lowercase: bool | None = None
+    has_uppercase: bool | None = None
+    has_number: bool | None = None
+    has_symbol: bool | None = None
+
+
 class SettingsView(View, kw_only=True):
     """What the organization chose for itself."""
 
@@ -149,6 +172,7 @@ class SettingsView(View, kw_only=True):
     sender: SenderView | None = None
     languages: list[str] | None = None
     texts: TextsView | None = None
+    password_policy: PasswordPolicyView | None = None
 
 
 class OrganizationView(View, kw_only=True):
@@ -213,6 +237,7 @@ def _view(organization: Organization, *, with_texts: bool = True) -> Organizatio
             sender=sender_view(own.sender),
             languages=None if own.languages is None else list(own.languages),
             texts=texts_view(own.texts) if with_texts else None,
+            password_policy=None if own.password_policy is None else PasswordPolicyView(**asdict(own.password_policy)),
         ),
     )
 
@@ -259,6 +284,9 @@ def _settings(body: SettingsBody) -> OrganizationSettings:
         sender=sender_of(body.sender, found),
         languages=None if body.languages is None else tuple(body.languages),
         texts=texts_of(body.texts),
+        password_policy=None
+        if body.password_policy is None
+        else OwnPolicy(**msgspec.structs.asdict(body.password_policy)),
     )
     if found:
         raise refused(found)
@@ -400,7 +428,7 @@ async def search_organizations(call: Call, body: SearchOrganizationsBody) -> Ans
     page = page_of(body, column.removeprefix("FIELD_NAME_").lower())
     found = await queries.search_organizations(call.wiring, call.caller, query_of(body.queries), page)
     view = FoundOrganizationsView(
-        details=search_details(found.total, call.wiring.now()),
+        details=search_details(found.total, call.wiring.now(), is_estimate=found.is_estimate),
         sorting_column=column,
         result=[_view(each, with_texts=False) for each in found.items],  # they are long, and a page has many
         next_page_token=found.next_token,

@@ -9,7 +9,7 @@ import msgspec
 
 from schema_user import queries
 from schema_user.api.body import refused
-from schema_user.api.details import DetailsView, View, details, rfc3339
+from schema_user.api.details import DetailsView, View, details
 from schema_user.api.operation import Answer, Call, EmptyBody, operation
 from schema_user.api.v3alpha.contact_bodies import Body
 from schema_user.api.v3alpha.search_bodies import (
@@ -24,8 +24,8 @@ from schema_user.api.v3alpha.users import OrganizationBody, ViolationView, actin
 from schema_user.commands import schemas
 from schema_user.commands.schemas import SchemaTarget
 from schema_user.domain.permission import Permission
-from schema_user.domain.schema import Authenticator, SchemaState
-from schema_user.errors import Unmet, Violation
+from schema_user.domain.schema import Authenticator, Compatibility, SchemaState
+from schema_user.errors import Violation
 
 if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
@@ -42,15 +42,8 @@ _SCHEMA = {
     "required": ["name"],
     "properties": {"name": {"type": "string", "minLength": 1, "maxLength": 200}},
 }
+_JobId = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 _Type = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-
-
-class Compatibility(enum.StrEnum):
-    """What a revision may do to stored users; only the first is offered yet."""
-
-    ALLOW = "allow"
-    REFUSE = "refuse"
-    MIGRATE = "migrate"
 
 
 class CreateSchemaBody(Body, kw_only=True):
@@ -70,6 +63,7 @@ class UpdateSchemaBody(Body, kw_only=True):
     schema: Annotated[Any, msgspec.Meta(description="A JSON Schema; equal to the present one: no new revision.")] = None
     possible_authenticators: list[Authenticator] | None = None
     compatibility: Compatibility | None = None
+    dry_run_job_id: _JobId | None = None
 
 
 class CheckBody(Body, kw_only=True):
@@ -88,6 +82,7 @@ class SchemaSortingColumn(enum.StrEnum):
     STATE = "FIELD_NAME_STATE"
     REVISION = "FIELD_NAME_REVISION"
     CHANGE_DATE = "FIELD_NAME_CHANGE_DATE"
+    CREATION_DATE = "FIELD_NAME_CREATION_DATE"
 
 
 class SearchSchemasBody(SearchBody, kw_only=True):
@@ -103,6 +98,7 @@ class SavedSchemaView(View, kw_only=True):
     id: str
     details: DetailsView
     revision: int
+    job_id: str | None = None
     warnings: list[ViolationView] | None = None
 
 
@@ -140,19 +136,6 @@ class ChangedSchemaView(View, kw_only=True):
     details: DetailsView
 
 
-class RevisionView(View, kw_only=True):
-    """A revision, and when it became current."""
-
-    revision: int
-    creation_date: str
-
-
-class RevisionsView(View, kw_only=True):
-    """Every revision, the newest first."""
-
-    result: list[RevisionView]
-
-
 class CheckedView(View, kw_only=True):
     """What the gate, and the schema, say."""
 
@@ -175,7 +158,7 @@ def _view(call: Call, schema: UserSchema) -> SchemaView:
         revision=schema.revision,
         schema=msgspec.Raw(schema.text.encode()),
         possible_authenticators=[each.value for each in schema.authenticators],
-        compatibility=Compatibility.ALLOW.value,
+        compatibility=schema.compatibility.value,
     )
 
 
@@ -185,12 +168,14 @@ def _saved(call: Call, saved: schemas.Saved) -> Answer:
         id=schema.schema_id,
         details=_details(call, schema),
         revision=schema.revision,
+        job_id=saved.job_id,
         warnings=violation_views(saved.warnings) or None,
     )
     return Answer(view, schema.sequence, replayed=saved.replayed)
 
 
-def _target(call: Call) -> SchemaTarget:
+def target(call: Call) -> SchemaTarget:
+    """Name the schema that a request wants to change."""
     sequence, only = call.expected_sequence, call.validate_only
     return SchemaTarget(call.caller, call.path["schema_id"], sequence, only, call.request_id, call.once)
 
@@ -200,13 +185,6 @@ def _authenticators(given: list[Authenticator]) -> tuple[Authenticator, ...]:
     if twice:
         raise refused([Violation(f"possibleAuthenticators/{index}", "is given twice", "unique") for index in twice])
     return tuple(given)
-
-
-def _require_allow(compatibility: Compatibility | None) -> None:
-    """Refuse a promise that would not be kept."""
-    if compatibility not in {None, Compatibility.ALLOW}:
-        violation = Violation("compatibility", "can only be allow in this version", "unsupported")
-        raise Unmet("COMPATIBILITY_UNSUPPORTED", "compatibility can only be allow in this version", [violation])
 
 
 def _owner(call: Call, body: CreateSchemaBody) -> str | None:
@@ -236,11 +214,19 @@ def _owner(call: Call, body: CreateSchemaBody) -> str | None:
 )
 async def create_schema(call: Call, body: CreateSchemaBody) -> Answer:
     """Create a user schema: of the instance, or with `organization` of that organization."""
-    _require_allow(body.compatibility)
+    return _saved(call, await made_schema(call, body))
+
+
+async def made_schema(call: Call, body: CreateSchemaBody) -> schemas.Saved:
+    """Create a user schema, for every version that takes this body."""
     command = schemas.CreateSchema(
-        body.type, body.schema, _owner(call, body), _authenticators(body.possible_authenticators)
+        body.type,
+        body.schema,
+        _owner(call, body),
+        _authenticators(body.possible_authenticators),
+        body.compatibility or Compatibility.ALLOW,
     )
-    saved = await schemas.create_schema(
+    return await schemas.create_schema(
         call.wiring,
         call.caller,
         command,
@@ -248,7 +234,6 @@ async def create_schema(call: Call, body: CreateSchemaBody) -> Answer:
         request_id=call.request_id,
         once=call.once,
     )
-    return _saved(call, saved)
 
 
 @operation(
@@ -284,13 +269,25 @@ async def get_schema(call: Call) -> Answer:
     example={"schema": {**_SCHEMA, "required": ["name", "email"]}},
 )
 async def update_schema(call: Call, body: UpdateSchemaBody) -> Answer:
-    """Update a user schema. Users pass a new revision when their data is next written."""
-    _require_allow(body.compatibility)
+    """Update a user schema; `compatibility` says what becomes of its users.
+
+    They move to the new revision when their data is next written (`allow`), a job moves them (`migrate`), or none of
+    them may fail it (`refuse`): then it must be provably safe, or `dryRunJobId` names a dry run of it.
+    """
+    return _saved(call, await updated_schema(call, body))
+
+
+async def updated_schema(call: Call, body: UpdateSchemaBody) -> schemas.Saved:
+    """Update the schema in the path, for every version that takes this body."""
     authenticators = body.possible_authenticators
     command = schemas.UpdateSchema(
-        body.type, body.schema, None if authenticators is None else _authenticators(authenticators)
+        body.type,
+        body.schema,
+        None if authenticators is None else _authenticators(authenticators),
+        body.compatibility,
+        body.dry_run_job_id,
     )
-    return _saved(call, await schemas.update_schema(call.wiring, _target(call), command))
+    return await schemas.update_schema(call.wiring, target(call), command)
 
 
 @operation(
@@ -305,13 +302,13 @@ async def update_schema(call: Call, body: UpdateSchemaBody) -> Answer:
 )
 async def delete_schema(call: Call) -> Answer:
     """Delete a user schema that no user has; otherwise it is refused with the number of users."""
-    schema = await schemas.delete_schema(call.wiring, _target(call))
+    schema = await schemas.delete_schema(call.wiring, target(call))
     return Answer(ChangedSchemaView(details=_details(call, schema)), schema.sequence)
 
 
 def _state_route(word: str, state: SchemaState, summary: str) -> HTTPRouteHandler:
     async def set_state(call: Call, _body: EmptyBody) -> Answer:
-        saved = await schemas.set_schema_state(call.wiring, _target(call), state)
+        saved = await schemas.set_schema_state(call.wiring, target(call), state)
         view = ChangedSchemaView(details=_details(call, saved.schema))
         return Answer(view, saved.schema.sequence, replayed=saved.replayed)
 
@@ -350,27 +347,12 @@ async def search_schemas(call: Call, body: SearchSchemasBody) -> Answer:
     page = page_of(body, column.removeprefix("FIELD_NAME_").lower())
     found = await queries.search_schemas(call.wiring, call.caller, query_of(body.queries), page)
     view = FoundSchemasView(
-        details=search_details(found.total, call.wiring.now()),
+        details=search_details(found.total, call.wiring.now(), is_estimate=found.is_estimate),
         sorting_column=column,
         result=[_view(call, schema) for schema in found.items],
         next_page_token=found.next_token,
     )
     return Answer(view)
-
-
-@operation(
-    "GET",
-    _ONE + "/revisions",
-    summary="List a user schema's revisions",
-    tag=_TAG,
-    permission="userschema.read",
-    view=RevisionsView,
-    faults=(404,),
-)
-async def list_revisions(call: Call) -> Answer:
-    """List every revision; each is kept and never changes."""
-    found = await queries.list_revisions(call.wiring, call.caller, call.path["schema_id"])
-    return Answer(RevisionsView(result=[RevisionView(revision=n, creation_date=rfc3339(at)) for n, at in found]))
 
 
 @operation(
@@ -402,6 +384,5 @@ ROUTES: list[HTTPRouteHandler] = [
     _state_route("deactivate", SchemaState.INACTIVE, "Deactivate a user schema"),
     _state_route("reactivate", SchemaState.ACTIVE, "Reactivate a user schema"),
     search_schemas,
-    list_revisions,
     check_schema,
 ]

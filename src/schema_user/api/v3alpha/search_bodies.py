@@ -13,8 +13,9 @@ from schema_user.api.query_tree import NotBody, QueriesBody, query_tree
 from schema_user.api.v3alpha.contact_bodies import Body
 from schema_user.domain import search
 from schema_user.domain.contact import Channel
+from schema_user.domain.data_search import MAX_PATH, flaw
 from schema_user.domain.message import WEBHOOK
-from schema_user.domain.search import TextMethod
+from schema_user.domain.search import DataMethod, TextMethod
 from schema_user.errors import Violation
 
 if TYPE_CHECKING:
@@ -40,15 +41,16 @@ class SearchBody(Body, kw_only=True):
 
 
 class SearchDetails(View, kw_only=True):
-    """How many results there are in all, and when that was true."""
+    """How many results there are in all, and when that was true; of more than 10,000 about how many."""
 
     total_result: str
     timestamp: str
+    is_estimate: bool | None = None
 
 
-def search_details(total: int, now: datetime) -> SearchDetails:
+def search_details(total: int, now: datetime, *, is_estimate: bool = False) -> SearchDetails:
     """Give the details of a search."""
-    return SearchDetails(total_result=str(total), timestamp=rfc3339(now))
+    return SearchDetails(total_result=str(total), timestamp=rfc3339(now), is_estimate=is_estimate or None)
 
 
 def page_of(body: SearchBody, sort: str) -> search.Page:
@@ -144,6 +146,37 @@ class NameQuery(Body, kw_only=True):
     method: TextMethod = TextMethod.EQUALS
 
 
+class DataQueryMethod(enum.StrEnum):
+    """How a value in ``data`` is compared: as a text, or by its kind."""
+
+    EQUALS = DataMethod.EQUALS.value
+    LESS = DataMethod.LESS.value
+    LESS_OR_EQUALS = DataMethod.LESS_OR_EQUALS.value
+    GREATER = DataMethod.GREATER.value
+    GREATER_OR_EQUALS = DataMethod.GREATER_OR_EQUALS.value
+    TEXT_EQUALS = TextMethod.EQUALS.value
+    TEXT_EQUALS_IGNORE_CASE = TextMethod.EQUALS_IGNORE_CASE.value
+    TEXT_STARTS_WITH = TextMethod.STARTS_WITH.value
+    TEXT_STARTS_WITH_IGNORE_CASE = TextMethod.STARTS_WITH_IGNORE_CASE.value
+    TEXT_CONTAINS = TextMethod.CONTAINS.value
+    TEXT_CONTAINS_IGNORE_CASE = TextMethod.CONTAINS_IGNORE_CASE.value
+    TEXT_ENDS_WITH = TextMethod.ENDS_WITH.value
+    TEXT_ENDS_WITH_IGNORE_CASE = TextMethod.ENDS_WITH_IGNORE_CASE.value
+
+    @property
+    def method(self) -> TextMethod | DataMethod:
+        """The method by its name."""
+        return TextMethod(self.value) if self.value in set(TextMethod) else DataMethod(self.value)
+
+
+class DataQuery(Body, kw_only=True):
+    """A value at an indexed path of ``data``, or an item of an array there, is like this."""
+
+    path: Annotated[str, msgspec.Meta(min_length=2, max_length=MAX_PATH)]
+    value: str | int | float | bool
+    method: DataQueryMethod = DataQueryMethod.EQUALS
+
+
 class UserQueryBody(Body, kw_only=True):
     """One query over users: exactly one member is given."""
 
@@ -155,6 +188,7 @@ class UserQueryBody(Body, kw_only=True):
     state_query: StateQuery | None = None
     schema_id_query: SchemaIdQuery | None = None
     schema_type_query: TypeQuery | None = None
+    data_query: DataQuery | None = None
     or_query: UserQueriesBody | None = None
     and_query: UserQueriesBody | None = None
     not_query: UserNotBody | None = None
@@ -346,6 +380,8 @@ def _member(body: Body, member: Body, at: str, found: list[Violation]) -> search
         return search.Text(column, member.type, member.method)
     if isinstance(member, UserIdQuery):
         return search.Is("id" if isinstance(body, UserQueryBody) else "user_id", member.id)
+    if isinstance(member, DataQuery):
+        return _data(member, at, found)
     if isinstance(member, CreatedQuery):
         return _created(member, at, found)
     return _message_leaf(member) or _leaf(member)
@@ -366,6 +402,15 @@ def _message_leaf(body: object) -> search.Query | None:
             return search.Text("url", value, method)
         case _:
             return None
+
+
+def _data(body: DataQuery, at: str, found: list[Violation]) -> search.Query:
+    asked = search.Data(body.path, body.method.method, body.value, at)
+    wrong = flaw(asked)
+    if wrong is not None:
+        name, words, reason = wrong
+        found.append(Violation(f"{at}/{name}", words, reason))
+    return asked
 
 
 def _created(body: CreatedQuery, at: str, found: list[Violation]) -> search.Query:

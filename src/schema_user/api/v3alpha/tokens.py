@@ -123,7 +123,8 @@ class RevokedTokenView(View, kw_only=True):
     token_id: str
 
 
-def _view(token: Token) -> TokenView:
+def token_view(token: Token) -> TokenView:
+    """Show a token."""
     return TokenView(
         token_id=token.token_id,
         kind=token.kind,
@@ -186,7 +187,8 @@ async def create_token(call: Call, body: CreateTokenBody) -> Answer:
 )
 async def get_token(call: Call) -> Answer:
     """Give what is known of a token."""
-    return Answer(GotTokenView(token=_view(await queries.get_token(call.wiring, call.caller, call.path["token_id"]))))
+    found = await queries.get_token(call.wiring, call.caller, call.path["token_id"])
+    return Answer(GotTokenView(token=token_view(found)))
 
 
 @operation(
@@ -208,9 +210,9 @@ async def search_tokens(call: Call, body: SearchTokensBody) -> Answer:
     page = page_of(body, column.removeprefix("FIELD_NAME_").lower())
     found = await queries.search_tokens(call.wiring, call.caller, query_of(body.queries), page)
     view = FoundTokensView(
-        details=search_details(found.total, call.wiring.now()),
+        details=search_details(found.total, call.wiring.now(), is_estimate=found.is_estimate),
         sorting_column=column,
-        result=[_view(each) for each in found.items],
+        result=[token_view(each) for each in found.items],
         next_page_token=found.next_token,
     )
     return Answer(view)

@@ -41,7 +41,8 @@ from schema_user.errors import Violation
 if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
 
-    from schema_user.domain.contact import Address
+    from schema_user.domain.caller import Caller
+    from schema_user.domain.contact import Address, Contact
     from schema_user.domain.user import User
 
 _PATH = "/v3alpha/users"
@@ -224,13 +225,18 @@ def _phone_view(address: Address | None) -> PhoneView | None:
     return None if address is None else PhoneView(number=address.value, is_verified=address.is_verified)
 
 
+def contact_view(contact: Contact) -> ContactView | None:
+    """Write down where a user can be reached, if there is anything."""
+    email, phone = _email_view(contact.email), _phone_view(contact.phone)
+    return None if email is None and phone is None else ContactView(email=email, phone=phone)
+
+
 def user_view(user: User, schema_type: str) -> UserView:
     """Write a user down."""
-    email, phone = _email_view(user.contact.email), _phone_view(user.contact.phone)
     return UserView(
         user_id=user.user_id,
         details=details(user, user.organization_id),
-        contact=None if email is None and phone is None else ContactView(email=email, phone=phone),
+        contact=contact_view(user.contact),
         state=user.state.value,
         schema=SchemaOfUserView(id=user.schema_id, type=schema_type, revision=user.revision),
         data=user.data,
@@ -272,9 +278,18 @@ def acting_organization(call: Call, body: OrganizationBody | None) -> str:
     Raises:
         Malformed: if header and body name different ones.
     """
+    return organization_of(call.caller, body)
+
+
+def organization_of(caller: Caller, body: OrganizationBody | None) -> str:
+    """Find the organization of a new resource, for a caller.
+
+    Raises:
+        Malformed: if header and body name different ones.
+    """
     if body is None:
-        return call.caller.home
-    if call.caller.acting is not None and call.caller.acting != body.org_id:
+        return caller.home
+    if caller.acting is not None and caller.acting != body.org_id:
         raise refused([Violation("organization/orgId", "differs from the header x-zitadel-orgid", "organization")])
     return body.org_id
 
@@ -300,22 +315,7 @@ def acting_organization(call: Call, body: OrganizationBody | None) -> str:
 )
 async def create_user(call: Call, body: CreateUserBody) -> Answer:
     """Create a user under a schema. Without `userId` the service makes one; without `data` it is `{}`."""
-    command = users.CreateUser(
-        schema_id=body.schema_id,
-        data={} if body.data is None else body.data,
-        organization_id=acting_organization(call, body.organization),
-        user_id=body.user_id,
-        username=body.username,
-        wishes=contact_wishes(body.contact),
-    )
-    decision = await users.create_user(
-        call.wiring,
-        call.caller,
-        command,
-        validate_only=call.validate_only,
-        request_id=call.request_id,
-        once=call.once,
-    )
+    decision = await made_user(call, body)
     user, codes = decision.user, decision.codes
     view = CreatedUserView(
         user_id=user.user_id,
@@ -324,6 +324,26 @@ async def create_user(call: Call, body: CreateUserBody) -> Answer:
         phone_code=codes.get(Channel.PHONE),
     )
     return Answer(view, user.sequence, replayed=decision.replayed)
+
+
+async def made_user(call: Call, body: CreateUserBody) -> Decision:
+    """Create a user, for every version that takes this body."""
+    command = users.CreateUser(
+        schema_id=body.schema_id,
+        data={} if body.data is None else body.data,
+        organization_id=acting_organization(call, body.organization),
+        user_id=body.user_id,
+        username=body.username,
+        wishes=contact_wishes(body.contact),
+    )
+    return await users.create_user(
+        call.wiring,
+        call.caller,
+        command,
+        validate_only=call.validate_only,
+        request_id=call.request_id,
+        once=call.once,
+    )
 
 
 @operation(
@@ -361,10 +381,15 @@ async def get_user(call: Call) -> Answer:
 )
 async def update_user(call: Call, body: UpdateUserBody) -> Answer:
     """Update a user: all of it or nothing. What is absent stays; `data` replaces the whole document."""
+    return changed(await updated_user(call, body))
+
+
+async def updated_user(call: Call, body: UpdateUserBody) -> Decision:
+    """Update the user in the path, for every version that takes this body."""
     command = users.UpdateUser(
         schema_id=body.schema_id, data=body.data, username=body.username, wishes=contact_wishes(body.contact)
     )
-    return changed(await users.update_user(call.wiring, target(call), command))
+    return await users.update_user(call.wiring, target(call), command)
 
 
 @operation(
@@ -430,7 +455,7 @@ async def search_users(call: Call, body: SearchUsersBody) -> Answer:
     page = page_of(body, column.removeprefix("FIELD_NAME_").lower())
     found, types = await queries.search_users(call.wiring, call.caller, query_of(body.queries), page)
     view = FoundUsersView(
-        details=search_details(found.total, call.wiring.now()),
+        details=search_details(found.total, call.wiring.now(), is_estimate=found.is_estimate),
         sorting_column=column,
         result=[user_view(user, types.get(user.schema_id, "")) for user in found.items],
         next_page_token=found.next_token,

@@ -231,7 +231,7 @@ async def search_webhooks(call: Call, body: SearchWebhooksBody) -> Answer:
     page = page_of(body, column.removeprefix("FIELD_NAME_").lower())
     found = await queries.search_webhooks(call.wiring, call.caller, query_of(body.queries), page)
     view = FoundWebhooksView(
-        details=search_details(found.total, call.wiring.now()),
+        details=search_details(found.total, call.wiring.now(), is_estimate=found.is_estimate),
         sorting_column=column,
         result=[_view(each) for each in found.items],
         next_page_token=found.next_token,

@@ -1,0 +1,1 @@
+"""Jobs at work: the runner that claims them, and a module for each kind."""

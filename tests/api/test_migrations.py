@@ -116,6 +116,14 @@ def test_what_cannot_work_is_refused_at_once(tenant: Tenant, body: dict[str, Any
     assert where in violations(response)
 
 
+def test_a_name_that_is_no_pointer_is_told_the_pattern(tenant: Tenant) -> None:
+    """A text of another form is told what it must match, and not that it is no text."""
+    body = {"toRevision": 1, "rename": [{"source": "name", "target": "/a"}]}
+    response = tenant.owner.post(f"{PATH}/{tenant.schema_id}/migrations", json=body)
+    assert response.json()["message"].startswith("rename/0/source must match ^(/")
+    assert violations(response) == {"rename/0/source": "pattern"}
+
+
 @pytest.mark.parametrize(
     ("expression", "why"),
     [

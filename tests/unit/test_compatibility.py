@@ -33,6 +33,12 @@ NAMES = {"definitions": {"n": {"maxLength": 5}}, "properties": {"a": {"$ref": "#
 CASES: dict[str, tuple[Any, Any, Verdict, list[tuple[str, str]]]] = {
     "same": (CLOSED, json.loads(json.dumps(CLOSED)), SAFE, []),
     "required": (OPEN, {**OPEN, "required": ["a"]}, BREAKING, [("requiredAdded", "`/a` became required")]),
+    "required in order": (
+        OPEN,
+        {**OPEN, "required": list("gfedcba")},
+        BREAKING,
+        [("requiredAdded", f"`/{name}` became required") for name in "gfedcba"],
+    ),
     "optional": ({**OPEN, "required": ["a"]}, OPEN, SAFE, [("requiredRemoved", "`/a` is no longer required")]),
     "bound": (
         within({"minimum": 0}),

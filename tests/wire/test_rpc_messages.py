@@ -78,8 +78,8 @@ def test_numbers_and_enums() -> None:
     request = ListUsersRequest.from_json('{"query":{"offset":"7","limit":3},"sortingColumn":"USER_FIELD_NAME_EMAIL"}')
     assert taken(request) == {"query": {"offset": 7, "limit": 3}, "sortingColumn": "USER_FIELD_NAME_EMAIL"}
     assert taken(ListUsersRequest.from_binary(b"\x10\x63")) == {"sortingColumn": 99}
-    assert integral({"a": [1.0, 1.5, 2.0**53, 2.0**60]}) == {"a": [1, 1.5, 2**53, 2.0**60]}
-    assert [type(each) for each in integral([1.0, 2.0**60])] == [int, float]
+    assert integral({"a": [1.0, 1.5, 2.0**53, 2.0**63]}) == {"a": [1, 1.5, 2**53, 2.0**63]}
+    assert [type(each) for each in integral([1.0, 2.0**60, 2.0**63])] == [int, int, float]
 
 
 @dataclass

@@ -32,8 +32,8 @@ M = TypeVar("M", bound=Message)
 _WELL_KNOWN: Final = "google.protobuf."
 _NOT_TAKEN: Final = (False, None)
 _MOST_MESSAGES: Final = 2000
-_EXACT: Final = 2**53
-"""Up to here each integer is one double and no other number is that one."""
+_BEYOND: Final = 2**63
+"""Here the integers end that data may have."""
 
 
 def taken(message: Message[Any], into: Any = None) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def _well_known(message: Message[Any]) -> Any:
 
 def integral(value: Any) -> Any:
     """Give a JSON value with its doubles that are integers as such: a ``Struct`` knows no others."""
-    if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
+    if isinstance(value, float) and value.is_integer() and abs(value) < _BEYOND:
         return int(value)
     if isinstance(value, dict):
         return {name: integral(member) for name, member in value.items()}

@@ -31,6 +31,7 @@ from schema_user.domain.permission import Permission
 from schema_user.errors import Fault, Malformed, Unavailable, Unsupported, Violation
 from schema_user.rpc.documents import require_exact
 from schema_user.rpc.faults import fault_of, refusal, unexpected
+from schema_user.rpc.json_members import require_said_once
 from schema_user.rpc.method import Access
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class _Codec:
         try:
             if self.name() == "json":
                 require_exact(data)
+                require_said_once(data, message_class.desc())
             message: Message[Any] = self._codec.decode(data, message_class)
         except Fault as fault:
             state = _current.get().scope["state"]

@@ -137,7 +137,7 @@ _BY_FAULT: Final[dict[type[errors.Fault], dict[str, str]]] = {
         "DATABASE_UNAVAILABLE": "The database has no primary, or does not answer in time.",
         "ISSUER_UNAVAILABLE": "The token names an issuer whose keys could not be fetched yet, or not for too long.",
         "SERVER_STOPPING": "The server stops, and an import ends before its last line; go on with another server.",
-        "QUEUE_FULL": "Too many requests wait for the database, a validator, a password to be hashed, or of one peer without a token.",
+        "QUEUE_FULL": "Too many requests wait, for the database, a validator or a hash, or of one peer without token.",
     },
 }
 _INTERNAL_REASONS: Final = {

@@ -300,6 +300,7 @@ async def test_a_black_hole_delays_nobody(rooms: Rooms) -> None:
     assert all(asked.signed for asked in gateway.asked)
 
 
+@pytest.mark.soak
 async def test_a_server_with_a_gateway_sends_its_codes(short_dir: Path) -> None:
     """From the request to the text message: the refused one is tried again, and the code that arrives verifies."""
     refusals = iter([Answer(503)])

@@ -274,7 +274,9 @@ def invalid(server: Server, admin: Api) -> Iterator[dict[str, Api | None]]:
             caller.close()
 
 
-@pytest.mark.parametrize("way", INVALID)
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=[pytest.mark.soak] * (way not in {"none", "revoked"})) for way in INVALID]
+)
 def test_callers_without_a_valid_token_learn_nothing(
     operations: list[Published], invalid: dict[str, Api | None], server: Server, home: Place, way: str
 ) -> None:

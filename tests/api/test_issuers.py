@@ -326,6 +326,7 @@ class TestKeys:
             assert status(door, sign(issuer.header(kid=key.kid), issuer.claims(), key, "RS256")) == 401
 
 
+@pytest.mark.soak
 def test_an_issuer_in_the_own_network_needs_leave(short_dir: Path) -> None:
     """Where private addresses are not allowed nothing is sent to one: there are no keys, so its tokens get 503."""
     with IssuerServer() as published:

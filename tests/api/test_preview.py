@@ -304,6 +304,7 @@ class TestPage:
         answer = local.get(f"{PAGE}?organizationId=nobody")
         assert (answer.status_code, reason(answer)) == (404, "ORGANIZATION_NOT_FOUND")
 
+    @pytest.mark.soak
     def test_with_a_database_elsewhere_this_machine_needs_a_token_too(self, short_dir: Path, mongod_uri: str) -> None:
         """Only the local default trusts whoever sits at it."""
         environment = {

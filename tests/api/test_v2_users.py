@@ -480,6 +480,7 @@ def alone(short_dir: Path) -> Iterator[Api]:
     assert "unexpected" not in running.log(), running.log()
 
 
+@pytest.mark.soak
 def test_the_schema_is_found_by_its_id_and_may_go(alone: Api) -> None:
     """Renamed it stays what it is; narrowed it says so in terms of v2; inactive or deleted it is refused so."""
     user_id = make(alone)

@@ -40,7 +40,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(1, id="one process", marks=pytest.mark.soak), pytest.param(3, id="three processes")],
+    params=[pytest.param(1, id="one process"), pytest.param(3, id="three processes", marks=pytest.mark.soak)],
 )
 def server(request: pytest.FixtureRequest, short_dir: Path) -> Iterator[Server]:
     """Serve with one HTTP process or with three."""

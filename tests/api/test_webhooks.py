@@ -420,6 +420,7 @@ class TestPrivateAddresses:
                 api.ok("DELETE", f"{PATH}/{made['webhookId']}")
 
 
+@pytest.mark.soak
 def test_a_kill_between_commit_and_delivery_loses_nothing(short_dir: Path) -> None:
     """What was committed is told, though the process that committed it was killed at once."""
     running = Server(short_dir / "killed").start()

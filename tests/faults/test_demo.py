@@ -54,6 +54,7 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(path, ignore_errors=True)
 
 
+@pytest.mark.soak
 def test_the_promises_are_kept_with_eight_clients(folder: Path) -> None:
     """300 updates of one user and 300 of ten by 8 clients break no promise."""
     assert shutil.which("npm"), "npm is missing: the demo fetches JSON Resume with it, so install Node.js."

@@ -182,6 +182,7 @@ def test_a_frozen_primary(server: Server, replica_set: ReplicaSet) -> None:
     load.check()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("server", ["1s"], indirect=True)
 def test_a_repetition_under_its_key_is_none(server: Server, replica_set: ReplicaSet) -> None:
     """Clients who repeat under the same key what was not answered see each update applied once."""

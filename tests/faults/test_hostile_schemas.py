@@ -208,7 +208,7 @@ def test_too_slow_to_upload(tenant: Tenant) -> None:
     assert violations(refused) == {"schema": "budget"}
 
 
-@pytest.mark.parametrize("signal_to_group", [False, True])
+@pytest.mark.parametrize("signal_to_group", [pytest.param(False, marks=pytest.mark.soak), True])
 def test_no_worker_is_left(short_dir: Path, signal_to_group: bool) -> None:
     """When the server has stopped, so have its validation workers; requests beside the signal were answered."""
     server = Server(short_dir / f"workers-{signal_to_group}").start()

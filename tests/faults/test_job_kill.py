@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import pytest
 
 from schema_user.commands.dry_runs import start_dry_run
 from schema_user.commands.schemas import CreateSchema, create_schema
@@ -61,6 +62,7 @@ def worker(uri: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=inherited | own, stderr=subprocess.DEVNULL)
 
 
+@pytest.mark.soak
 async def test_a_dry_run_goes_on_after_kill_9(mongod_uri: str) -> None:
     """Nobody is judged twice and nobody left out, whatever was under way."""
     uri = fresh_uri(mongod_uri)

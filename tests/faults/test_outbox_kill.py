@@ -277,7 +277,12 @@ async def test_between_commit_relay_claim_and_release(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cut", "copies"), [pytest.param("greeting", 1, marks=pytest.mark.soak), ("data", 1), ("answer", 2)]
+    ("cut", "copies"),
+    [
+        pytest.param("greeting", 1, marks=pytest.mark.soak),
+        pytest.param("data", 1, marks=pytest.mark.soak),
+        ("answer", 2),
+    ],
 )
 async def test_while_it_is_sent(world: World, cut: str, copies: int) -> None:
     """After the claim, in the middle of the mail, before the outcome is noted: it comes, and if twice as the same.

@@ -161,8 +161,8 @@ class TestStopped:
     @pytest.mark.parametrize(
         ("whole_group", "numbers"),
         [
-            pytest.param(False, [signal.SIGTERM], marks=pytest.mark.soak),
-            (True, [signal.SIGINT, signal.SIGTERM, signal.SIGINT]),
+            (False, [signal.SIGTERM]),
+            pytest.param(True, [signal.SIGINT, signal.SIGTERM, signal.SIGINT], marks=pytest.mark.soak),
         ],
         ids=["once", "whole-group-thrice"],
     )
@@ -256,6 +256,7 @@ class TestFirstStart:
             assert token not in server.log()
             assert server.token not in server.log()
 
+    @pytest.mark.soak
     def test_token_on_terminal(self, short_dir: Path) -> None:
         """At a terminal the first token is shown there, once, and kept nowhere."""
         server = Server(short_dir / "terminal", environment={"SCHEMA_USER_BOOTSTRAP_TOKEN": ""})
@@ -326,7 +327,10 @@ class TestSeveralProcesses:
 
 
 class TestCommands:
-    @pytest.mark.parametrize("running", [True, False], ids=["server-runs", "server-rests"])
+    @pytest.mark.parametrize(
+        "running",
+        [pytest.param(True, id="server-runs"), pytest.param(False, id="server-rests", marks=pytest.mark.soak)],
+    )
     def test_tokens_and_doctor(self, request: pytest.FixtureRequest, short_dir: Path, running: bool) -> None:
         """Tokens are made, listed and revoked, and the doctor examines, whether the server runs or not."""
         server: Server = request.getfixturevalue("steady") if running else Server(short_dir / "rests")

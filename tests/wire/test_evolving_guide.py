@@ -52,6 +52,7 @@ def outputs(server: Server, tmp_path_factory: pytest.TempPathFactory) -> list[st
     return shown
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(240)
 def test_every_block_does_what_the_guide_says(outputs: list[str]) -> None:
     """The statuses of all calls and the findings that the prose relies on, block by block."""
@@ -73,6 +74,7 @@ def test_every_block_does_what_the_guide_says(outputs: list[str]) -> None:
         assert [each for each in words if each not in shown] == [], shown
 
 
+@pytest.mark.soak
 def test_the_searches_find_whom_the_guide_names(outputs: list[str]) -> None:
     """Text, range, date, array and their opposite, in this order."""
     (shown,) = [each for each, block in zip(outputs, GUIDE, strict=True) if "find_users()" in block]

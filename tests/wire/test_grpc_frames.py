@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import socket
 import struct
@@ -93,9 +94,15 @@ def test_strangers_who_say_nothing(server: Server, admin: Api) -> None:
                 return grpc_refusal(error).reason
             return ""
 
+        streams = itertools.count(1, 2)
+
+        def crowded() -> bool:
+            openings = (opening(HEALTH, ("te", b"trailers"), stream=next(streams)) for _ in range(60))
+            silent.sendall(b"".join(openings))
+            return why() == "QUEUE_FULL"
+
         assert why() == ""
-        silent.sendall(b"".join(opening(HEALTH, ("te", b"trailers"), stream=2 * n + 1) for n in range(80)))
-        eventually(lambda: why() == "QUEUE_FULL")
+        eventually(crowded)
         metadata = (("authorization", f"Bearer {admin.token}"),)
         channel.unary_unary(LIST)(b"", metadata=metadata, timeout=20)
         silent.close()

@@ -77,6 +77,7 @@ def passed(line: Line, secret: str, requests: int) -> int:
     return statuses.count(404)
 
 
+@pytest.mark.soak
 class TestThreeProcesses:
     def test_one_is_busy(self, three: Server, lines: list[Line]) -> None:
         """A client whose requests all go to one process gets all of its limit there, and nothing elsewhere."""

@@ -168,12 +168,11 @@ def test_a_new_revision_waits_for_the_next_write(steps: list[Step]) -> None:
     assert {each["field"] for each in validated.answer["violations"]} == {"data/born", "data/card", "data/shelf"}
 
 
-def test_messages_are_in_the_mailbox(steps: list[Step], server: Server) -> None:
-    """The code went to the new address, and each verified address was told when another took its place."""
+def test_messages_went_with_their_user(steps: list[Step], server: Server) -> None:
+    """The tour took a code out of the mailbox; at its end the user was deleted, and with it what was sent to it."""
     assert steps
     mails = [path.read_text(encoding="utf-8") for path in (server.data_dir / "mailbox").glob("*.eml")]
-    recipients = sorted(re.findall(r"(?m)^To: (\S+)", "\n".join(mails)))
-    assert recipients == ["minnie@example.com", "minnie@example.org", "minnie@example.org"]
+    assert [mail for mail in mails if "minnie@example" in mail] == []
 
 
 def test_the_tour_leaves_nothing_behind(steps: list[Step], server: Server) -> None:

@@ -110,6 +110,7 @@ def test_calls_are_counted(server: Server, channel: grpc.Channel) -> None:
     assert f'operation="{V2}/UnlockUser",status="401"' in metrics
 
 
+@pytest.mark.soak
 def test_begun_calls_finish_on_several_processes(tmp_path: Path) -> None:
     """Two processes share the port; when the server stops, calls that have begun are answered, and it ends well."""
     running = Server(tmp_path, grpc_port=free_port(), environment={"SCHEMA_USER_PROCESSES": "2"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
@@ -44,11 +45,11 @@ _DATABASE_PAUSE: Final = 1.0
 def create_app(settings: Settings) -> contextlib.AbstractAsyncContextManager[Door]:
     """Make the application of one process; it connects, and its worker runs, for as long as the block lasts.
 
-    What takes long, its routes and their documentation, is made here and needs no database yet.
+    What takes long, its routes, is made here and needs no database yet; their documentation when it is first read.
     """
     metrics = Metrics()
-    api = build(ROUTES, version("schema-user"), settings.public_url)
-    state = State({"metrics": metrics, "openapi": api, "stopping": False})
+    openapi = partial(build, ROUTES, version("schema-user"), settings.public_url)
+    state = State({"metrics": metrics, "openapi": openapi, "stopping": False})
     router = make_router(state, lambda app: _serving(settings, app.state))
     rpc = Wires(SERVICES, router.state, settings.body_max_bytes)
 

@@ -66,7 +66,7 @@ SAID = {
 }
 
 
-@pytest.fixture(scope="module", params=["rust", "python"])
+@pytest.fixture(scope="module", params=[pytest.param("rust", marks=pytest.mark.soak), "python"])
 def caller(request: pytest.FixtureRequest, short_dir: Path) -> Iterator[Api]:
     """Call a server that validates with one of the engines."""
     server = Server(short_dir / request.param, environment={"SCHEMA_USER_VALIDATOR": request.param}).start()

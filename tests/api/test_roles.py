@@ -110,7 +110,7 @@ HELD: Final = [(role, "instance") for role in sorted(OF_THE_INSTANCE)] + [
 
 
 @pytest.mark.usefixtures("no_jobs")
-@pytest.mark.parametrize("narrowed", [False, True])
+@pytest.mark.parametrize("narrowed", [False, pytest.param(True, marks=pytest.mark.soak)])
 @pytest.mark.parametrize(("role", "where"), HELD)
 def test_each_role_may_do_what_its_table_says_and_nothing_else(
     operations: list[Published], place: Place, role: str, where: str, *, narrowed: bool

@@ -70,6 +70,7 @@ def test_the_acknowledged_is_there(server: Server, kill: Callable[[Server], None
         assert load.doubts
 
 
+@pytest.mark.soak
 def test_a_repetition_under_its_key_is_none(server: Server) -> None:
     """Clients who repeat under the same key what was not answered see each update applied once, whatever is killed."""
     load = LedgerLoad(server, keyed=True)

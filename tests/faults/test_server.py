@@ -93,6 +93,7 @@ def answers(server: Server) -> bool:
         return False
 
 
+@pytest.mark.soak
 class TestSecondServer:
     def test_same_directory(self, steady: Server) -> None:
         """A second server on the same data directory is refused in one sentence, and the first goes on."""
@@ -132,6 +133,7 @@ class TestKilled:
         with Load(steady, 1):
             pass
 
+    @pytest.mark.soak
     def test_supervisor(self, steady: Server) -> None:
         """After kill -9 of the first process the one that answers ends by itself, and a restart works at once."""
         with Load(steady, 2) as load:
@@ -144,6 +146,7 @@ class TestKilled:
         load.kept()
         eventually(lambda: all(gone(process) for process in answering), "the end of the old process")
 
+    @pytest.mark.soak
     def test_http_process(self, steady: Server) -> None:
         """The process that answers is replaced after each kill -9, however soon the next one comes."""
         with Load(steady, 2) as load:
@@ -211,7 +214,11 @@ class TestStopped:
         assert live.status_code == 200
         assert ready.headers["connection"] == live.headers["connection"] == "close"
 
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+    @pytest.mark.parametrize(
+        "number",
+        [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.soak)],
+        ids=lambda number: number.name,
+    )
     def test_while_starting(self, short_dir: Path, number: signal.Signals) -> None:
         """A signal before it is ready ends it just as well, and leaves no database running."""
         server = Server(short_dir / f"starting-{number.name}")
@@ -368,6 +375,7 @@ class TestCommands:
             "SCHEMA_USER_SECRET_KEY is required with SCHEMA_USER_MONGODB_URI.",
         ]
 
+    @pytest.mark.soak
     def test_directory_that_cannot_be(self, tmp_path: Path) -> None:
         """A data directory that cannot be made is named in one sentence."""
         (tmp_path / "file").touch()

@@ -10,6 +10,12 @@ from schema_user.errors import Unavailable
 from schema_user.store.connection import Database, DuplicateKey
 
 
+@pytest.fixture(params=["pymongo", "motor"])
+def driver(request: pytest.FixtureRequest) -> str:
+    """Run each test with both drivers."""
+    return str(request.param)
+
+
 async def test_the_verbs_do_what_they_say(database: Database) -> None:
     """Insert, find, change, count, take, delete, aggregate."""
     things = database.collection("things")

@@ -301,7 +301,7 @@ class TestServing:
     @pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
     def test_it_is_sent_once_and_then_known(self, path: str) -> None:
         """The answer has an ETag and must be asked for again; the ETag that is known is answered 304."""
-        app = Litestar(docs.ROUTES, state=State({"openapi": DOCUMENT}), openapi_config=None)
+        app = Litestar(docs.ROUTES, state=State({"openapi": lambda: DOCUMENT}), openapi_config=None)
         with TestClient(app) as client:
             first = client.get(path)
             assert first.status_code == 200
@@ -313,7 +313,7 @@ class TestServing:
 
     def test_the_page_allows_its_own_style_and_nothing_else(self) -> None:
         """The policy names the digest of the style that is in the page."""
-        app = Litestar(docs.ROUTES, state=State({"openapi": DOCUMENT}), openapi_config=None)
+        app = Litestar(docs.ROUTES, state=State({"openapi": lambda: DOCUMENT}), openapi_config=None)
         with TestClient(app) as client:
             answer = client.get("/docs")
             assert client.get("/openapi.json").json() == DOCUMENT

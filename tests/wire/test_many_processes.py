@@ -419,6 +419,7 @@ class TestToken:
         for timeline in timelines.values():
             timeline.check(sum(_PROCESSES))
 
+    @pytest.mark.soak
     def test_access_tokens(self, lines: list[Line], machines: list[Server]) -> None:
         """Five seconds after the token behind it was revoked, or its user deactivated, no process takes one."""
         author, *others = lines
@@ -488,6 +489,7 @@ class TestOneUser:
         stored = lines[0].ok("GET", f"{_USERS}/{user}")["user"]
         assert (stored["data"], int(stored["details"]["sequence"])) == ({"n": total}, total + 1)
 
+    @pytest.mark.soak
     def test_sequences(self, lines: list[Line]) -> None:
         """Updates without If-Match from every process get a sequence each; that with the highest is what is stored."""
         user = _make_user(lines[0], _make_schema(lines[0]), {"n": 0})
@@ -588,6 +590,7 @@ class TestIdempotencyKey:
         stored = lines[-1].ok("GET", path)["user"]
         assert (stored["data"]["n"], int(stored["details"]["sequence"])) == (next(numbers) - 1, last + 1)
 
+    @pytest.mark.soak
     def test_nothing_to_write(self, lines: list[Line]) -> None:
         """An update under one key that finds nothing to change is over with that, also while others write."""
         user = _make_user(lines[0], _make_schema(lines[0]), {"n": 0})
@@ -610,6 +613,7 @@ class TestIdempotencyKey:
             after = int(lines[0].ok("GET", path)["user"]["details"]["sequence"])
             assert after - before - len(others) in {0, 1}
 
+    @pytest.mark.soak
     def test_refused_meanwhile(self, lines: list[Line]) -> None:
         """If some of the same creations under one key are refused, the others still make one user and name it."""
         author = lines[0]
@@ -634,6 +638,7 @@ class TestIdempotencyKey:
             assert len(made) <= 1
         assert outcomes == {201, 400}
 
+    @pytest.mark.soak
     def test_other_body(self, lines: list[Line]) -> None:
         """Of two bodies under one key, sent over all processes at once, one is stored and the other always refused."""
         schema = _make_schema(lines[0])

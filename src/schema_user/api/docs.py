@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import re
@@ -20,7 +21,7 @@ from schema_user.api.operation import JSON
 from schema_user.api.reasons import error_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from litestar.handlers import HTTPRouteHandler
 
@@ -281,25 +282,30 @@ _TEMPLATES.filters |= {"breakable": _breakable, "coloured": _coloured, "inline":
 @get("/openapi.json")
 async def openapi_json(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Give this reference as an OpenAPI 3.1 document."""
-    made = _reference(request)
+    made = await _reference(request)
     return _answered(request, made.document, made.document_etag, JSON, _HEADERS)
 
 
 @get("/docs")
 async def docs_page(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Give this reference as a page; it needs no script and nothing from elsewhere."""
-    made = _reference(request)
+    made = await _reference(request)
     return _answered(request, made.page, made.page_etag, "text/html", _PAGE_HEADERS)
 
 
-def _reference(request: Request[Any, Any, Any]) -> _Reference:
-    """Make what is served, once per application."""
+async def _reference(request: Request[Any, Any, Any]) -> _Reference:
+    """Make what is served, once per application and only if somebody reads it: it takes half a second."""
     state = request.app.state
     made = state.get("reference")
     if not isinstance(made, _Reference):
-        document, page = msgspec.json.encode(state.openapi), render_docs(state.openapi)
-        made = state.reference = _Reference(document, _etag(document), page, _etag(page))
+        made = state.reference = await asyncio.to_thread(_made, state.openapi)
     return made
+
+
+def _made(openapi: Callable[[], Json]) -> _Reference:
+    described = openapi()
+    document, page = msgspec.json.encode(described), render_docs(described)
+    return _Reference(document, _etag(document), page, _etag(page))
 
 
 def _etag(content: bytes) -> str:

@@ -122,8 +122,8 @@ def _options() -> list[HTTPRouteHandler]:
 def make_router(state: State, lifespan: Callable[[Litestar], contextlib.AbstractAsyncContextManager[None]]) -> Litestar:
     """Make the application.
 
-    ``state`` holds ``metrics`` and ``openapi``; ``lifespan`` adds ``wiring``, ``gatekeeper``, ``previews`` and
-    ``database`` to it while the application runs.
+    ``state`` holds ``metrics`` and ``openapi``, which makes the reference; ``lifespan`` adds ``wiring``,
+    ``gatekeeper``, ``previews`` and ``database`` to it while the application runs.
     """
     return Litestar(
         route_handlers=[*_options(), *ROUTES],

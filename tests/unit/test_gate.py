@@ -368,6 +368,13 @@ class TestOwnKeywords:
         assert found(document) == []
         assert warned(document) == [("schema/properties/a/format", "formatUnknown")]
 
+    @pytest.mark.parametrize("name", ["urn:schema-user:indexed", "urn:zitadel:schema:permissions"])
+    def test_a_misspelt_keyword_of_ours(self, name: str) -> None:
+        """It is taken, as any other that nobody knows, and named."""
+        document = {"properties": {"a": {name: True, "urn:schema-user:index": True, "urn:else": 1}}}
+        assert found(document) == []
+        assert warned(document) == [(f"schema/properties/a/{name}", "keywordUnknown")]
+
 
 class TestHostile:
     @pytest.mark.parametrize("keyword", ["not", "items", "if", "contains", "unevaluatedItems"])

@@ -35,6 +35,9 @@ PERMISSION: Final = permission_keyword.KEYWORD
 UNIQUE: Final = index_keyword.UNIQUE
 INDEX: Final = index_keyword.INDEX
 
+_OURS: Final = ("urn:schema-user:", "urn:zitadel:schema:")
+_KEYWORDS: Final = frozenset({PERMISSION, UNIQUE, INDEX})
+
 
 @dataclass(frozen=True, slots=True)
 class Findings:
@@ -100,6 +103,7 @@ def check(document: object, *, max_bytes: int = MAX_BYTES, engine: Engine = rust
         _keywords(location, dialect, violations)
         _patterns(location, judged, violations)
         _format(location, warnings)
+        _marks(location, warnings)
     if not violations.kept:
         for refusal in permission_keyword.refusals(outline):
             violations.add_at(refusal.location, *refusal.tokens, text=refusal.text, reason=refusal.reason)
@@ -216,3 +220,11 @@ def _format(location: Location, warnings: _Listed) -> None:
         warnings.add_at(
             location, "format", text="is no format that is known, so it is not checked", reason="formatUnknown"
         )
+
+
+def _marks(location: Location, warnings: _Listed) -> None:
+    """Warn of keywords that look like ours and are not: a permission or a mark that is misspelt would do nothing."""
+    for name in location.schema:
+        if name.startswith(_OURS) and name not in _KEYWORDS:
+            text = "is no keyword that is known, so it does nothing"
+            warnings.add_at(location, name, text=text, reason="keywordUnknown")

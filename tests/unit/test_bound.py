@@ -147,9 +147,9 @@ def test_length_bounds_a_pattern() -> None:
     schema = {"properties": {"a": {**_SLOW, "maxLength": 20}}}
     assert found(schema).ns_per_byte < found({"properties": {"a": _SLOW}}).ns_per_byte / 10
     validator, text = compile_schema({"pattern": "x{200}y", "maxLength": 20}, _NEW), "x" * 10_000_000
-    begun = time.perf_counter()
+    begun = time.thread_time()
     assert not validator.is_valid(text)
-    assert time.perf_counter() - begun < 0.002  # it would take 20 ms to read the text
+    assert time.thread_time() - begun < 0.01  # it would take 20 ms to read the text
 
 
 @pytest.mark.parametrize(
@@ -179,9 +179,9 @@ def test_chain(schema: dict[str, Any], chain: int) -> None:
 )
 def test_gives_up_in_time(schema: dict[str, Any]) -> None:
     """A large schema costs no more than finding out that it is too large."""
-    begun = time.perf_counter()
+    begun = time.thread_time()
     assert bound(ordered(schema, _NEW), _NEW) is None
-    assert time.perf_counter() - begun < 1
+    assert time.thread_time() - begun < 1
 
 
 def test_order_moves_what_compares_texts() -> None:
@@ -200,9 +200,9 @@ def test_engine_keeps_the_order() -> None:
     """The engine comes to ``allOf`` after ``items``; else it would compare 3,000 arrays that hash alike."""
     alike = [[[1] if bits >> place & 1 else 1 for place in range(12)] for bits in range(3_000)]
     validator = compile_schema(ordered({"items": {"type": "string"}, "uniqueItems": True}, _NEW), _NEW)
-    begun = time.perf_counter()
+    begun = time.thread_time()
     assert not validator.is_valid(alike)
-    assert time.perf_counter() - begun < 0.05
+    assert time.thread_time() - begun < 0.05
 
 
 @pytest.mark.parametrize("path", _SHIPPED, ids=lambda path: path.stem)

@@ -14,7 +14,7 @@ from schema_user.rpc.json_members import require_said_once
     [
         (b'{"userId": "1", "userId": "2"}', "userId", "duplicateKey"),
         (b'{"userId": "1", "user_id": "2"}', "userId", "duplicateKey"),
-        (b'{"newPassword": {"password": "a", "password": "b"}}', "password", "duplicateKey"),
+        (b'{"newPassword": {"password": "a", "password": "b"}}', "newPassword/password", "duplicateKey"),
         (b'{"currentPassword": "a", "verificationCode": "b"}', "verificationCode", "alternatives"),
         (b'{"current_password": "a", "verificationCode": "b"}', "verificationCode", "alternatives"),
     ],

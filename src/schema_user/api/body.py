@@ -92,6 +92,18 @@ def _may_repeat(raw: bytes, keys: float) -> bool:
     return raw.count(b":") != keys and len(_KEY.findall(raw)) != keys
 
 
+def repeated(raw: bytes, value: Any, levels: int) -> list[Violation]:
+    """Name each key that a JSON text gives twice.
+
+    Args:
+        raw: the text, within the size limit already.
+        value: what it was decoded to.
+        levels: how deep it is looked into.
+    """
+    found = _explain(raw, levels, None) if _may_repeat(raw, _count(value, levels)) else _Found()
+    return [each for each in found if each.reason == "duplicateKey"]
+
+
 def _convert_without_nulls(value: Any, into: type[T]) -> T:
     """Try once more with what is null left out: in the envelope, null is absent, also where a default stands."""
     try:

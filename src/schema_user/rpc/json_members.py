@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from protobuf import DescFieldValueList, DescFieldValueMessage, DescMessage
 
-from schema_user.api.body import refused
+from schema_user.api.body import refused, repeated
 from schema_user.api.v3alpha.contact_bodies import alternatives
 from schema_user.domain.document import pointer
 from schema_user.errors import Violation
@@ -16,30 +15,25 @@ from schema_user.errors import Violation
 if TYPE_CHECKING:
     from protobuf import DescField
 
-    from schema_user.errors import Malformed
-
 _WELL_KNOWN: Final = "google.protobuf."
+_LEVELS: Final = 100
+"""How deep the library reads."""
 
 
-def require_said_once(text: bytes | bytearray, message: DescMessage) -> None:
+def require_said_once(text: bytes, message: DescMessage) -> None:
     """Refuse a message in JSON that gives a member twice, under one name or both of its names, or two alternatives.
 
     Raises:
         Malformed: naming what is there twice, or both alternatives.
     """
-    with contextlib.suppress(ValueError, RecursionError):  # what is no JSON is refused by who reads it
-        _look(json.loads(text, object_pairs_hook=_Members), message, ())
-
-
-class _Members(dict[str, Any]):
-    """The members of an object, and which of their names came again."""
-
-    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
-        super().__init__(pairs)
-        if len(self) < len(pairs):
-            seen: set[str] = set()
-            twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-            raise _twice(twice)
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
+        return  # what is no JSON is refused by who reads it
+    found = repeated(text, value, _LEVELS)
+    if found:
+        raise refused(found)
+    _look(value, message, ())
 
 
 def _look(value: Any, message: DescMessage, at: tuple[str | int, ...]) -> None:
@@ -57,7 +51,7 @@ def _look(value: Any, message: DescMessage, at: tuple[str | int, ...]) -> None:
 def _member(value: dict[str, Any], field: DescField, at: tuple[str | int, ...]) -> Any:
     if field.name != field.json_name and field.name in value:
         if field.json_name in value:
-            raise _twice(*at, field.json_name)
+            raise refused([Violation(pointer(*at, field.json_name), "is given twice", "duplicateKey")])
         return value[field.name]
     return value.get(field.json_name)
 
@@ -71,7 +65,3 @@ def _look_into(field: DescField, value: Any, at: tuple[str | int, ...]) -> None:
                 _look(each, element, (*at, index))
         case _:
             pass
-
-
-def _twice(*at: str | int) -> Malformed:
-    return refused([Violation(pointer(*at), "is given twice", "duplicateKey")])

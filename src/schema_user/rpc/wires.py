@@ -115,7 +115,7 @@ class _Codec:
         try:
             if self.name() == "json":
                 require_exact(data)
-                require_said_once(data, message_class.desc())
+                require_said_once(bytes(data), message_class.desc())
             message: Message[Any] = self._codec.decode(data, message_class)
         except Fault as fault:
             state = _current.get().scope["state"]

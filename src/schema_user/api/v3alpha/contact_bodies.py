@@ -19,20 +19,20 @@ class Body(msgspec.Struct, forbid_unknown_fields=True, rename="camel", kw_only=T
     """The base of everything that is taken: lowerCamelCase, unknown fields refused, null is absent."""
 
 
+UrlTemplate = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=200,
+        description="Where the message's link leads; placeholders {{.UserID}}, {{.OrgID}}, {{.Code}}.",
+    ),
+]
+
+
 class SendCodeBody(Body, kw_only=True):
     """The service sends the code."""
 
-    url_template: (
-        Annotated[
-            str,
-            msgspec.Meta(
-                min_length=1,
-                max_length=200,
-                description="Where the message's link leads; placeholders {{.UserID}}, {{.OrgID}}, {{.Code}}.",
-            ),
-        ]
-        | None
-    ) = None
+    url_template: UrlTemplate | None = None
 
 
 class ReturnCodeBody(Body, kw_only=True):

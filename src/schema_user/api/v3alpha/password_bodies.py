@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 
 from schema_user.api.body import refused
-from schema_user.api.v3alpha.contact_bodies import Body, ReturnCodeBody, alternatives
+from schema_user.api.v3alpha.contact_bodies import Body, ReturnCodeBody, UrlTemplate, alternatives
 from schema_user.commands.password_resets import ResetPassword, SendLink
 from schema_user.commands.passwords import PasswordWish
 from schema_user.domain.contact import Channel, ReturnCode
@@ -59,17 +59,7 @@ class SendLinkBody(Body, kw_only=True):
     """The code goes to the user's verified address."""
 
     notification_type: NotificationType = NotificationType.UNSPECIFIED
-    url_template: (
-        Annotated[
-            str,
-            msgspec.Meta(
-                min_length=1,
-                max_length=200,
-                description="Where the message's link leads; placeholders {{.UserID}}, {{.OrgID}}, {{.Code}}.",
-            ),
-        ]
-        | None
-    ) = None
+    url_template: UrlTemplate | None = None
 
 
 class ResetPasswordBody(Body, kw_only=True):

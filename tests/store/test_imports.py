@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from schema_user.commands.change import Target
+import pytest
+
 from schema_user.commands.imports import ImportUsers, Line, Mode, _Import, begin_import, import_users
 from schema_user.commands.schemas import (
     CreateSchema,
@@ -16,14 +17,13 @@ from schema_user.commands.schemas import (
     update_schema,
 )
 from schema_user.commands.tokens import OPERATOR
-from schema_user.commands.users import CreateUser, UpdateUser, update_user
+from schema_user.commands.users import CreateUser
 from schema_user.domain.repetition import Once
-from schema_user.errors import Fault, Unauthenticated, Unavailable
+from schema_user.errors import Conflict, Fault, Unauthenticated, Unavailable
+from schema_user.store.connection import Database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    import pytest
 
     from schema_user.commands.imports import Outcome
     from schema_user.domain.caller import Caller
@@ -74,32 +74,41 @@ async def test_nothing_waits_in_users_and_every_history_is_whole(rooms: Rooms) -
     assert (await wiring.history.check(head, None)).broken_at is None
 
 
-async def test_an_entry_that_a_crash_left_is_read_and_goes_with_the_next_change(rooms: Rooms) -> None:
-    """The history is whole from the user's document, and a line that came before the crash is known by it."""
+@pytest.mark.parametrize("committed", [True, False], ids=["committed", "not"])
+async def test_an_answer_of_the_database_that_is_lost(
+    rooms: Rooms, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    """Each line is stored once, with a whole history, and is answered as stored."""
     wiring = rooms.wiring
-    made = await lines(wiring, 2)
+    send, calls = Database.insert_together, 0
 
-    async def crashed(_: Any) -> None:
+    async def lost(self: Database, parts: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if committed:
+            await send(self, parts)
         raise Unavailable("DATABASE_UNAVAILABLE", "away")
 
-    object.__setattr__(wiring.relay, "move_all", crashed)
-    first = await taken(wiring, [made], "key")
-    again = await taken(wiring, [made], "key")
-    assert [(each.user.user_id, each.user.created_at) for each in again if each.user] == [
-        (each.user.user_id, each.user.created_at) for each in first if each.user
-    ]
-    assert [each.error for each in again] == [None, None]
-    head = await wiring.history.head("u1")
-    assert head is not None
-    assert (await wiring.history.check(head, None)).broken_at is None
-    await update_user(wiring, Target(OPERATOR, "u1"), UpdateUser(data={"name": "Changed"}))
+    monkeypatch.setattr(Database, "insert_together", lost)
+    found = await taken(wiring, [await lines(wiring, 3)])
+    assert calls
+    assert [each.error for each in found] == [None] * 3
+    assert await rooms.database.collection("users").count({}) == 3
     await wiring.relay.flush()
-    await wiring.relay.sweep()
-    users = rooms.database.collection("users")
-    assert await users.count({"_id": "u1", "pending": {"$exists": True}}) == 0
-    head = await wiring.history.head("u1")
+    assert await rooms.database.collection("history").count({}) == 3
+    head = await wiring.history.head("u2")
     assert head is not None
     assert (await wiring.history.check(head, None)).broken_at is None
+
+
+async def test_ids_that_are_there_cost_their_own_lines_alone(rooms: Rooms) -> None:
+    """The others are stored, and none of what the refused lines would have left is anywhere."""
+    wiring = rooms.wiring
+    made = await lines(wiring, 5)
+    await taken(wiring, [made[1:3]])
+    found = await taken(wiring, [made])
+    assert [isinstance(each.error, Conflict) for each in found] == [False, True, True, False, False]
+    assert await rooms.database.collection("history").count({}) == 5
 
 
 async def test_of_two_imports_of_the_same_lines_at_once_one_makes_each_user(rooms: Rooms) -> None:

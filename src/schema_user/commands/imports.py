@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from schema_user.commands.users import CreateUser
     from schema_user.domain.caller import Caller
     from schema_user.domain.repetition import Once
-    from schema_user.store.relay import Noted
     from schema_user.store.users import Born
     from schema_user.wiring import Wiring
 
@@ -184,7 +183,6 @@ class _Import:
         self._caller: Caller | None = None
         self._storing: asyncio.Task[list[Outcome]] | None = None
         self.refused = False
-        self._moving: asyncio.Task[None] | None = None
         # One password at a time: those who sign in meanwhile need the threads that hash as well.
         self._hashing = asyncio.Lock()
 
@@ -241,11 +239,6 @@ class _Import:
         """Let what was begun come to its end, whoever still listens."""
         if self._storing is not None:
             await asyncio.wait({self._storing})
-        await self._relayed()
-
-    async def _relayed(self) -> None:
-        if self._moving is not None:
-            await self._moving
 
     async def _decide(self, wanted: _Wanted) -> None:
         """Decide what a new user shall be; one that needs more than a write is left to ``_alone``."""
@@ -304,12 +297,11 @@ class _Import:
                 return
             caller, _ = self._of(wanted[0])
             origin = origin_of(caller, self._command.request_id)
-            outcomes, noted = await wiring.users.insert_all([birth for _, _, birth in births], origin)
+            outcomes = await wiring.users.insert_all([birth for _, _, birth in births], origin)
         except Fault as fault:
             for each in wanted:
                 each.outcome.error = each.outcome.error or fault
             return
-        await self._move(noted)
         lost = []
         for (each, marked, _), outcome in zip(births, outcomes, strict=True):
             if outcome is True:
@@ -407,17 +399,6 @@ class _Import:
                 once=None if rehearsed else self._once(wanted),
             )
         wanted.outcome.user, wanted.outcome.codes = decision.user, decision.codes
-
-    async def _move(self, noted: list[Noted]) -> None:
-        """Relay what the writes left while the next batch is worked on; never more than one batch waits."""
-        await self._relayed()
-        self._moving = asyncio.create_task(self._moved(noted)) if noted else None
-
-    async def _moved(self, noted: list[Noted]) -> None:
-        try:
-            await self._wiring.relay.move_all(noted)
-        except Unavailable as error:
-            log.warning("what an import left waits for the sweep: %s", error)
 
     def _of(self, wanted: _Wanted) -> tuple[Caller, CreateUser]:
         if self._caller is None:

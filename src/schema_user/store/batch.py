@@ -206,16 +206,6 @@ class GroupCommit:
         """
         return await self._batcher.do(write, write.document_id, write.size)
 
-    async def do_all(self, writes: list[Write]) -> Sequence[bool | Exception]:
-        """Apply the writes of one caller in a call of their own; no two of them are of one document.
-
-        The outcomes come in their order: as of ``do()``, or the exception that it would raise.
-        """
-        try:
-            return await self._send(writes)
-        except Unavailable as error:
-            return [error] * len(writes)
-
     async def _send(self, writes: list[Write]) -> Sequence[bool | Exception]:
         outcomes: dict[int, bool | Exception] = {}
         # The driver must see its own time limit first: it learns from it that the server does not answer.

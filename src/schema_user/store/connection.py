@@ -175,6 +175,11 @@ class Written:
                 raise error
 
 
+async def _done(result: Any) -> Any:
+    """Give what a driver's method gives: the two do not agree on which of them have to be awaited."""
+    return await result if inspect.isawaitable(result) else result
+
+
 def _write_error(error: Mapping[str, Any]) -> Exception:
     code = error.get("code")
     if code == _DUPLICATE_KEY:
@@ -261,9 +266,7 @@ class Collection:
             TookTooLong: after ``seconds``, if they are given.
         """
         with _within(seconds):
-            cursor = self._raw.aggregate(pipeline, **({"hint": dict(hint)} if hint else {}))
-            if inspect.isawaitable(cursor):
-                cursor = await cursor
+            cursor = await _done(self._raw.aggregate(pipeline, **({"hint": dict(hint)} if hint else {})))
             found: list[Document] = await cursor.to_list(None)
             return found
 
@@ -443,6 +446,26 @@ class Database:
         """Give a collection by its name."""
         return Collection(self._raw.get_collection(name))
 
+    async def insert_together(self, parts: Mapping[str, Sequence[RawBSONDocument]]) -> None:
+        """Insert documents into collections in one transaction, majority-durable: all of them, or none.
+
+        Raises:
+            DuplicateKey: if one of them is there; none was stored then.
+            Unavailable: if the outcome is not known, or another write was in the way.
+        """
+        with _translated():
+            session = await _done(self._client.start_session())
+            try:
+                await _done(session.start_transaction(write_concern=WriteConcern("majority", j=True)))
+                for name, documents in parts.items():
+                    command = {"insert": name, "documents": documents, "ordered": True}
+                    reply = await self._raw.command(command, session=session)
+                    for error in reply.get("writeErrors", ()):
+                        raise _write_error(error)
+                await session.commit_transaction()
+            finally:
+                await session.end_session()  # aborts what was not committed
+
     async def ping(self) -> None:
         """Find out whether a primary answers.
 
@@ -461,9 +484,7 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
-        closing = self._client.close()
-        if inspect.isawaitable(closing):
-            await closing
+        await _done(self._client.close())
 
 
 @contextlib.asynccontextmanager

@@ -274,25 +274,6 @@ class Relay:
         for start in range(0, len(statements), _USERS):
             await self._collections[OUTBOX].write_all("update", statements[start : start + _USERS], durable=False)
 
-    async def move_all(self, born: Sequence[Noted]) -> None:
-        """Copy what many new users left, and take it out of them at once: nobody has changed most of them yet.
-
-        One that somebody did change keeps its records, for the sweep.
-
-        Raises:
-            Unavailable: if the database does not answer. Then the sweep will find what people and webhooks wait for.
-        """
-        await self._accept([item for noted in born for item in noted.items])
-        ids = [noted.user_id for noted in born]
-        statement = raw({"q": {"_id": {"$in": ids}, "version": born[0].version}, "u": _EMPTIED, "multi": True})
-        await self._users.write_all("update", [statement], durable=False)
-        wrote = {noted.user_id: [item.record_id for item in noted.items if item.collection == OUTBOX] for noted in born}
-        wrote = {user_id: messages for user_id, messages in wrote.items() if messages}
-        if wrote:
-            full = await self._users.find({"_id": {"$in": list(wrote)}, "pending": {"$exists": True}}, {"_id": 1})
-            for user_id in wrote.keys() - {each["_id"] for each in full}:
-                await self._release(wrote[user_id])
-
     async def sweep(self, age: timedelta = timedelta(0), limit: int = 100) -> int:
         """Move what has waited in users' documents for longer than ``age``; how many users had some."""
         users = await self._users.find(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
@@ -17,8 +19,9 @@ from schema_user.domain.history import KEY_BYTES, Origin
 from schema_user.domain.message import WEBHOOK
 from schema_user.domain.search import fold
 from schema_user.domain.user import Claimed, User, Waiting
+from schema_user.errors import Unavailable
 from schema_user.store.batch import Batcher, Bounds, GroupCommit, Write
-from schema_user.store.connection import raw
+from schema_user.store.connection import DuplicateKey, raw
 from schema_user.store.data_search import BY_ORGANIZATION, BY_VALUE, MARKED
 from schema_user.store.erasure import ERASURE, erasure_record
 from schema_user.store.history import entry, write_id
@@ -29,7 +32,7 @@ from schema_user.store.search import SearchStore
 from schema_user.store.webhooks import delivery_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from bson.raw_bson import RawBSONDocument
 
@@ -42,6 +45,9 @@ if TYPE_CHECKING:
 MAX_PENDING: Final = 32
 MAX_PENDING_SIZE: Final = 4 * 1024 * 1024
 """Records, and their bytes, that may wait in one user's document; it must stay far from the database's 16 MiB."""
+
+_TOGETHER: Final = 2
+"""How often many new users are sent together: once more without those whose ids are there."""
 
 _NOBODY: Final = Origin()
 
@@ -299,6 +305,22 @@ class Born:
     nonce: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class _First:
+    """The first write of a user: its document, and the records that it leaves to be moved."""
+
+    user_id: str
+    write_id: str
+    document: Document
+    items: tuple[Item, ...]
+
+    @property
+    def write(self) -> Write:
+        """Give the write of the document alone, in which the records wait."""
+        waiting = {"pending": [item.document for item in self.items], "pending_since": self.document["created_at"]}
+        return Write(self.user_id, self.write_id, raw(self.document | waiting))
+
+
 class UserStore(SearchStore[User]):
     """The collection ``users``."""
 
@@ -315,6 +337,7 @@ class UserStore(SearchStore[User]):
 
         Entries of the history are kept for ``history_ttl``, or for ever.
         """
+        self._database = database
         self._users = database.collection("users")
         self._requests = RequestStore(database)
         self._patience = database.timeout
@@ -406,23 +429,69 @@ class UserStore(SearchStore[User]):
 
         False if the id was used before.
         """
-        write, noted = self._first(user, origin, answered, deliveries)
-        if not await self._inserts.do(write):
-            return False
-        self._relay.note(noted)
-        return True
+        keyed = replace(user, key=secrets.token_bytes(KEY_BYTES))
+        return await self._store(self._first(keyed, origin, answered, deliveries))
 
-    async def insert_all(self, births: Sequence[Birth], origin: Origin) -> tuple[list[bool | Exception], list[Noted]]:
-        """Store many new users of different ids in one call, each as ``insert()`` does.
+    async def insert_all(self, births: Sequence[Birth], origin: Origin) -> list[bool | Exception]:
+        """Store many new users of different ids, each with what ``insert()`` stores with it.
 
-        The outcomes come in their order: False if the id was used before, or the exception that ``insert()`` would
-        raise. What the new users left has to be given to ``relay.move_all()``. An entry of the history that a crash
-        keeps from being moved stays in its user's document until that changes: there it is read as well, and to have
-        it in the index of the sweep would cost more than to store it.
+        The outcomes come in their order: False if the id was used before (by a write with this nonce, perhaps), or the
+        exception that ``insert()`` would raise. All go in one transaction, which puts what they leave where it belongs
+        at once; if that does not work, even without those whose ids are there, they go one by one.
         """
-        first = [self._first(each.user, origin, None, each.deliveries, each.nonce, swept=False) for each in births]
-        outcomes = list(await self._inserts.do_all([write for write, _ in first]))
-        return outcomes, [noted for (_, noted), outcome in zip(first, outcomes, strict=True) if outcome is True]
+        noise = secrets.token_bytes(len(births) * KEY_BYTES)  # one call of the system for all
+        keys = [noise[at : at + KEY_BYTES] for at in range(0, len(noise), KEY_BYTES)]
+        first = [
+            self._first(replace(each.user, key=key), origin, None, each.deliveries, each.nonce)
+            for key, each in zip(keys, births, strict=True)
+        ]
+        outcomes: dict[int, bool | Exception] = {}
+        left = dict(enumerate(first))
+        for _ in range(_TOGETHER):
+            try:
+                await self._store_together(list(left.values()))
+            except (DuplicateKey, Unavailable):
+                outcomes |= await self._found_there(left, births)
+                left = {index: each for index, each in left.items() if index not in outcomes}
+            else:
+                return [outcomes.get(index, True) for index in range(len(first))]
+        alone = await asyncio.gather(*(self._outcome(each) for each in left.values()))
+        outcomes |= dict(zip(left, alone, strict=True))
+        return [outcomes[index] for index in range(len(first))]
+
+    async def _store_together(self, first: Sequence[_First]) -> None:
+        parts: dict[str, list[RawBSONDocument]] = defaultdict(list)
+        for each in first:
+            parts["users"].append(raw(each.document))
+            for item in each.items:
+                parts[item.collection].append(item.record)
+        if parts:
+            await self._database.insert_together(parts)
+        if OUTBOX in parts:
+            self._relay.wake()
+
+    async def _found_there(self, first: Mapping[int, _First], births: Sequence[Birth]) -> dict[int, bool]:
+        """Say of those whose ids are used whether a send whose answer was lost used them.
+
+        One with a nonce may have been stored by whoever sent the same before: its own caller recognises it.
+        """
+        there = await self._users.find({"_id": {"$in": [each.user_id for each in first.values()]}}, {"_id": 1})
+        ids = {each["_id"] for each in there}
+        used = {index: each for index, each in first.items() if each.user_id in ids}
+        stored = await self._applied([each.write for index, each in used.items() if births[index].nonce is None])
+        return {index: each.write_id in stored for index, each in used.items()}
+
+    async def _outcome(self, first: _First) -> bool | Exception:
+        try:
+            return await self._store(first)
+        except Unavailable as error:
+            return error
+
+    async def _store(self, first: _First) -> bool:
+        if not await self._inserts.do(first.write):
+            return False
+        self._relay.note(Noted(first.user_id, first.document["version"], first.items))
+        return True
 
     def _first(
         self,
@@ -431,20 +500,13 @@ class UserStore(SearchStore[User]):
         answered: Answered | None,
         deliveries: Sequence[Delivery],
         nonce: str | None = None,
-        *,
-        swept: bool = True,
-    ) -> tuple[Write, Noted]:
-        """Give the first write of a user, and what it leaves; ``swept``: any process finds that after a crash."""
-        user = replace(user, key=secrets.token_bytes(KEY_BYTES))
+    ) -> _First:
+        """Give the first write of a user that has its key, and what it leaves."""
         at = user.created_at
         made_id = write_id(user.user_id, user.version, nonce)
         record, chain = entry(None, user, origin, at, made_id, kept=self._history_ttl)
         items = self._items(made_id, record, user, answered, at, deliveries=deliveries)
-        document = to_document(replace(user, chain=chain))
-        document["pending"] = [item.document for item in items]
-        if swept or len(items) > 1 or self._history_ttl is not None:
-            document["pending_since"] = at
-        return Write(user.user_id, made_id, raw(document)), Noted(user.user_id, user.version, items)
+        return _First(user.user_id, made_id, to_document(replace(user, chain=chain)), items)
 
     async def births(self, ids: Sequence[str]) -> dict[str, Born]:
         """Say of those ids that were ever used by which write, and when; deleted users are among them."""

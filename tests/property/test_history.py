@@ -106,7 +106,7 @@ class Stage:
         target = Target(OPERATOR, user_id)
         match step:
             case UpdateUser():
-                wishes = tuple(replace(each, text=each.text.format(user_id)) for each in step.wishes)
+                wishes = tuple(structs.replace(each, text=each.text.format(user_id)) for each in step.wishes)
                 username = step.username and step.username + user_id
                 schema_id = self.ids.get(step.schema_id or "")
                 with contextlib.suppress(Unmet):  # who is not active gets no code

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +129,7 @@ async def test_a_write_that_no_client_sees_leaves_a_trace(database: Database) ->
     await store.insert(user(contact=Contact(address)))
     chain = (await document(database))["chain"]
     code = Code(b"d", NOW, NOW + timedelta(hours=1))
-    await changed(store, contact=Contact(replace(address, codes=(code,))))
+    await changed(store, contact=Contact(structs.replace(address, codes=(code,))))
     assert (await document(database))["chain"] == chain
     await changed(store, username="x")
     await relay.flush()

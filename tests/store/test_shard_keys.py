@@ -148,7 +148,7 @@ class Overheard:
     async def create(self, asked: Once | None = None, **changes: Any) -> str:
         """Create a user with a username and an address that gets a code."""
         command = CreateUser("any", {"name": "Minnie"}, "default", username="minnie", wishes=(coded(EMAIL),))
-        made = await create_user(self.wiring, OPERATOR, replace(command, **changes), once=asked)
+        made = await create_user(self.wiring, OPERATOR, structs.replace(command, **changes), once=asked)
         return made.user.user_id
 
     async def update(self, user_id: str, asked: Once | None = None, **command: Any) -> None:

@@ -68,9 +68,9 @@ async def change(wiring: Wiring, user: User, after: User) -> None:
         lambda user: structs.replace(user, active=False),
         lambda user: structs.replace(user, contact=Contact()),
         lambda user: structs.replace(
-            user, contact=Contact(email=replace(user.contact.email, value="other@example.com"))
+            user, contact=Contact(email=structs.replace(user.contact.email, value="other@example.com"))
         ),
-        lambda user: structs.replace(user, contact=Contact(email=replace(user.contact.email, codes=()))),
+        lambda user: structs.replace(user, contact=Contact(email=structs.replace(user.contact.email, codes=()))),
         lambda user: structs.replace(user, contact=Contact(email=Address(EMAIL, is_verified=True))),
     ],
     ids=["locked", "inactive", "removed", "replaced", "another code", "verified"],

@@ -7,6 +7,7 @@ import pytest
 from email_validator import validate_email
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from schema_user.domain import code as codes
 from schema_user.domain import contact
@@ -83,7 +84,7 @@ def test_an_equal_address_keeps_what_it_has() -> None:
     wish = SetAddress(Channel.EMAIL, "a@example.com")
     known = Address("a@example.com", codes=(codes.Code(b"x", NOW, NOW + HOUR),))
     assert place(known, wish) == (known, Placed.UNCHANGED)
-    vouched = replace(wish, verification=IsVerified())
+    vouched = structs.replace(wish, verification=IsVerified())
     assert place(known, vouched) == (Address("a@example.com", is_verified=True), Placed.VERIFIED)
     assert place(Address("b@example.com", is_verified=True), wish) == (Address("a@example.com"), Placed.REPLACED)
 
@@ -105,7 +106,7 @@ def test_the_verdicts_follow_the_life_of_a_code() -> None:
     assert (verdict, wrong and wrong.failed) == (Verdict.WRONG, 1)
     assert judged(address, b"x", NOW + HOUR) == (address, Verdict.EXPIRED)
     assert judged(address, b"x", NOW + HOUR + codes.RECOGNISED_TTL)[1] is Verdict.NOT_PENDING
-    assert judged(replace(address, failed=5), b"x")[1] is Verdict.EXHAUSTED
+    assert judged(structs.replace(address, failed=5), b"x")[1] is Verdict.EXHAUSTED
     assert judged(Address("a", is_verified=True), b"y")[1] is Verdict.ALREADY_VERIFIED
 
 

@@ -8,6 +8,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
 from msgspec.structs import replace as with_fields
 
 from schema_user.api.peer import peer_address, peer_network
@@ -33,7 +34,7 @@ def waiting(keyring: Keyring = OLD, plain: str = PLAIN) -> tuple[User, Link]:
     assert address is not None
     digest = codes.digest(keyring.code_keys[0], binding(user, Channel.EMAIL, address), plain)
     code = codes.Code(digest, NOW, NOW + timedelta(hours=1))
-    user = with_fields(user, contact=Contact(email=replace(address, codes=(code,))))
+    user = with_fields(user, contact=Contact(email=structs.replace(address, codes=(code,))))
     return user, sign(keyring.link_keys[0], user, Channel.EMAIL, digest, plain)
 
 
@@ -80,7 +81,7 @@ class TestStanding:
         changed: dict[str, Any] = {part: Channel.PHONE if part == "channel" else "other"}
         other = replace(link, **changed)
         twin = with_fields(user, user_id=other.user_id, organization_id=other.organization_id)
-        assert judged(other, with_fields(twin, contact=replace(user.contact, phone=user.contact.email))) is None
+        assert judged(other, with_fields(twin, contact=structs.replace(user.contact, phone=user.contact.email))) is None
 
     def test_whoever_is_not_usable_has_no_links(self) -> None:
         """Inactive, locked, deleted, unknown, without an address, or with another one."""
@@ -95,7 +96,7 @@ class TestStanding:
         user, link = waiting()
         address = user.contact.email
         assert address is not None
-        spent = with_fields(user, contact=Contact(email=replace(address, failed=5)))
+        spent = with_fields(user, contact=Contact(email=structs.replace(address, failed=5)))
         assert judged(link, spent) is Standing.EXHAUSTED
         assert judged(link, spent, now=NOW + timedelta(days=1)) is Standing.EXHAUSTED
 

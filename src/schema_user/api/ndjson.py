@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -19,8 +20,7 @@ _BREATH: Final = 32
 _WHITE: Final = b" \t\r"
 
 
-@dataclass(frozen=True, slots=True)
-class RawLine:
+class RawLine(msgspec.Struct, frozen=True):
     """A line that holds something: its place, the first being 1, and its bytes; None if they are too many."""
 
     number: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from msgspec.structs import replace
 
 from schema_user.commands.change import Decision, Target, change_user
@@ -51,8 +52,7 @@ _NOT_AN_ADDRESS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class AddressWish:
+class AddressWish(msgspec.Struct, frozen=True):
     """An address as a caller wrote it, and where it stands in the request (for the pointers of violations)."""
 
     channel: Channel
@@ -160,7 +160,7 @@ def forbidden_to_self(verification: Verification | None, at: str) -> list[Violat
     return []
 
 
-async def put_address(wiring: Wiring, decision: Decision, wish: AddressWish, rules: ContactRules) -> Decision:
+def put_address(wiring: Wiring, decision: Decision, wish: AddressWish, rules: ContactRules) -> Decision:
     """Put an address into a user that is being changed: the one path for create, update and set, on both channels."""
     user = decision.user
     wanted = resolve(wish, rules)

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from schema_user.wiring import Wiring
 
 
+async def are_heard(wiring: Wiring, organization_id: str) -> bool:
+    """Whether any webhook is told of changes in an organization."""
+    return bool(await wiring.webhooks.hearing(organization_id))
+
+
 async def user_deliveries(wiring: Wiring, before: User | None, after: User, request_id: str) -> Sequence[Delivery]:
     """Say which webhooks are told what of a user's change; nothing of one that no client sees."""
     if before is not None and after.sequence == before.sequence:

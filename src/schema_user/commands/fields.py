@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from schema_user.domain.caller import Caller
     from schema_user.domain.field_access import FieldAccess
+    from schema_user.domain.schema import UserSchema
     from schema_user.domain.user import User
     from schema_user.wiring import Wiring
 
@@ -103,16 +104,13 @@ def _require_movable(
 
 
 async def permit_new_document(
-    wiring: Wiring, caller: Caller, user_id: str, organization_id: str, document: PermittedDocument
+    wiring: Wiring, caller: Caller, user_id: str, schema: UserSchema, document: PermittedDocument
 ) -> PermittedDocument:
     """As ``permit_document()``, for a user that does not exist yet.
 
     Raises:
         Denied: as there.
     """
-    schema = await wiring.schemas.head(document.schema_id)
-    if schema is None or not schema.serves(organization_id):
-        return document
     access = await wiring.field_access(caller, user_id, schema)
     if access is None:
         return document

@@ -14,16 +14,21 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from schema_user.commands.change import Target, origin_of, require_active_organization, unreserve
 from schema_user.commands.contacts import check_wishes
-from schema_user.commands.events import user_deliveries
+from schema_user.commands.events import are_heard, user_deliveries
 from schema_user.commands.repetition import begin_making
 from schema_user.commands.replacement import replace_user
 from schema_user.commands.reservations import reserve_all
 from schema_user.commands.users import (
+    CreateUser,
     check_form,
     create_user,
+    creation_rules,
     decide_new,
+    decide_plain,
     id_taken,
     require_creatable,
     usable_schema,
@@ -32,13 +37,14 @@ from schema_user.domain.contact import ReturnCode, SendCode
 from schema_user.domain.series import Series
 from schema_user.domain.user import User
 from schema_user.errors import Conflict, Fault, Malformed, Unavailable
+from schema_user.slices import Slice
 from schema_user.store.users import Birth
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
     from schema_user.commands.marks import Marked
-    from schema_user.commands.users import CreateUser
+    from schema_user.commands.users import CreationRules
     from schema_user.domain.caller import Caller
     from schema_user.domain.repetition import Once
     from schema_user.store.users import Born
@@ -59,9 +65,6 @@ _AHEAD: Final = 2
 _TRIES: Final = 20
 """How often a line tries to have a validation worker, or whatever else too many wait for: about once a second."""
 
-_BREATH: Final = 8
-"""Lines that are decided without a pause: some hundred microseconds, in which nobody else in the process is served."""
-
 
 class Mode(enum.StrEnum):
     """What becomes of a line whose id is there: refused, or put in the place of the user that has it."""
@@ -80,8 +83,7 @@ class ImportUsers:
     request_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """One line: what it asks, or why it cannot be read; ``digest`` is of its bytes."""
 
     number: int
@@ -211,7 +213,7 @@ class _Import:
         found = [rounds[number] for number in sorted(rounds)]
         if self._command.mode is Mode.CREATE:
             for wanted in found:
-                await _each(wanted, self._decide)
+                await self._decide_all(wanted)
         return found, outcomes
 
     def begin(self, rounds: Sequence[list[_Wanted]], outcomes: list[Outcome]) -> asyncio.Task[list[Outcome]]:
@@ -229,7 +231,7 @@ class _Import:
             left = wanted
             if self._command.mode is Mode.REPLACE:
                 left = await self._replaced(wanted)
-                await _each(left, self._decide)
+                await self._decide_all(left)
             await self._reconsider([each for each in left if each.user is not None and each.open])
             await self._inserted([each for each in left if each.user is not None and each.open])
             await _each([each for each in left if each.user is None and each.open], self._alone)
@@ -239,6 +241,42 @@ class _Import:
         """Let what was begun come to its end, whoever still listens."""
         if self._storing is not None:
             await asyncio.wait({self._storing})
+
+    async def _decide_all(self, wanted: Sequence[_Wanted]) -> None:
+        """Decide what new users shall be, most of them without waiting for anything."""
+        rules: dict[tuple[str, str], CreationRules | None] = {}
+        left, turn = [], Slice()
+        for each in wanted:
+            await turn.rest()
+            if not await self._decide_plainly(each, rules):
+                left.append(each)
+        await _each(left, self._decide)
+
+    async def _decide_plainly(self, wanted: _Wanted, rules: dict[tuple[str, str], CreationRules | None]) -> bool:
+        """Decide by rules that are known; no, if that does not do, or what is wrong has to be told."""
+        command = wanted.command
+        if self._command.validate_only or _is_slow(command):
+            return False
+        place = (command.organization_id, command.schema_id)
+        if place not in rules:
+            rules[place] = await self._rules(*place)
+        known = rules[place]
+        if known is None:
+            return False
+        try:
+            check_form(command)
+            decision = decide_plain(self._wiring, known, command, wanted.user_id)
+        except Fault:
+            return False
+        wanted.user = None if decision is None else decision.user
+        return decision is not None
+
+    async def _rules(self, organization_id: str, schema_id: str) -> CreationRules | None:
+        try:
+            await require_creatable(self._wiring, self._present_caller, organization_id)
+            return await creation_rules(self._wiring, organization_id, schema_id)
+        except Fault:
+            return None
 
     async def _decide(self, wanted: _Wanted) -> None:
         """Decide what a new user shall be; one that needs more than a write is left to ``_alone``."""
@@ -282,22 +320,12 @@ class _Import:
         """Write new users, all at once."""
         if not wanted:
             return
-        wiring, series = self._wiring, self._command.series
-        births: list[tuple[_Wanted, Marked, Birth]] = []
         try:
-            reserved = await reserve_all(wiring, [(self._user(each), self._once(each)) for each in wanted])
-            for each, marked in zip(wanted, reserved, strict=True):
-                if isinstance(marked, Fault):
-                    each.outcome.error = marked
-                    continue
-                deliveries = await user_deliveries(wiring, None, marked.user, self._command.request_id)
-                nonce = series.nonce(each.line.number, each.line.digest)
-                births.append((each, marked, Birth(marked.user, deliveries, nonce)))
+            births = await self._births(wanted)
             if not births:
                 return
-            caller, _ = self._of(wanted[0])
-            origin = origin_of(caller, self._command.request_id)
-            outcomes = await wiring.users.insert_all([birth for _, _, birth in births], origin)
+            origin = origin_of(self._present_caller, self._command.request_id)
+            outcomes = await self._wiring.users.insert_all([birth for _, _, birth in births], origin)
         except Fault as fault:
             for each in wanted:
                 each.outcome.error = each.outcome.error or fault
@@ -312,6 +340,23 @@ class _Import:
                 each.outcome.error = outcome
         if lost:
             await self._recognised(lost)
+
+    async def _births(self, wanted: Sequence[_Wanted]) -> list[tuple[_Wanted, Marked, Birth]]:
+        """Claim what new users bring, and find out who is told of them; of a line that cannot be, say why."""
+        wiring, series, request_id = self._wiring, self._command.series, self._command.request_id
+        reserved = await reserve_all(wiring, [(self._user(each), self._once(each)) for each in wanted])
+        heard: dict[str, bool] = {}
+        births = []
+        for each, marked in zip(wanted, reserved, strict=True):
+            if isinstance(marked, Fault):
+                each.outcome.error = marked
+                continue
+            organization_id = marked.user.organization_id
+            if organization_id not in heard:
+                heard[organization_id] = await are_heard(wiring, organization_id)
+            told = await user_deliveries(wiring, None, marked.user, request_id) if heard[organization_id] else ()
+            births.append((each, marked, Birth(marked.user, told, series.nonce(each.line.number, each.line.digest))))
+        return births
 
     async def _recognised(self, lost: Sequence[tuple[_Wanted, Marked]]) -> None:
         """Find out of ids that are used whether it was these lines that used them, when they were sent before."""
@@ -400,11 +445,15 @@ class _Import:
             )
         wanted.outcome.user, wanted.outcome.codes = decision.user, decision.codes
 
-    def _of(self, wanted: _Wanted) -> tuple[Caller, CreateUser]:
+    @property
+    def _present_caller(self) -> Caller:
         if self._caller is None:
             message = "a batch is decided first"
             raise AssertionError(message)
-        return self._caller, wanted.command
+        return self._caller
+
+    def _of(self, wanted: _Wanted) -> tuple[Caller, CreateUser]:
+        return self._present_caller, wanted.command
 
     def _once(self, wanted: _Wanted) -> Once | None:
         return self._command.series.once(wanted.line.number, wanted.line.digest)
@@ -442,13 +491,13 @@ async def _each(wanted: Sequence[_Wanted], work: Callable[[_Wanted], Awaitable[N
     """Do the same for each of some lines, a few of them at once if they wait; what goes wrong is the line's own."""
 
     async def hand(lines: Iterable[_Wanted]) -> None:
-        for done, each in enumerate(lines, 1):
+        turn = Slice()
+        for each in lines:
             try:
                 await _patiently(work, each)
             except Exception as error:  # noqa: BLE001 -- a line costs only itself, whatever it meets
                 each.outcome.error = error
-            if done % _BREATH == 0:
-                await asyncio.sleep(0)
+            await turn.rest()
 
     if wanted:
         lines = iter(wanted)

@@ -7,14 +7,14 @@ until it is changed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from schema_user.domain.indexing import MAX_UNIQUE, MAX_VALUES
 from schema_user.domain.search import fold
-from schema_user.domain.user import Claimed
+from schema_user.domain.user import Claimed, User
 from schema_user.errors import Aborted, Conflict, Unmet, Violation
 from schema_user.store.claims import Place
 from schema_user.wiring import aside
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from schema_user.domain.indexing import IndexPlan
     from schema_user.domain.repetition import Once
-    from schema_user.domain.user import User
     from schema_user.wiring import Wiring
 
 DATA: Final = "data"
@@ -32,8 +31,7 @@ EMAIL: Final = "email"
 _EMAIL_AT: Final = "contact/email/address"
 
 
-@dataclass(frozen=True, slots=True)
-class Marked:
+class Marked(msgspec.Struct, frozen=True):
     """A user as it shall be written, and what was claimed for that."""
 
     user: User
@@ -47,6 +45,11 @@ class _Wish(NamedTuple):
     claim_id: bytes
     at: str
     tolerated: bool
+
+
+async def may_mark(wiring: Wiring, user: User) -> bool:
+    """Whether ``mark()`` could do anything with a new user, or with any other of its schema and organization."""
+    return wiring.settings.unique_emails or await _plan(wiring, user) is not None
 
 
 async def mark(wiring: Wiring, before: User | None, after: User, once: Once | None = None) -> Marked:

@@ -56,7 +56,7 @@ async def replace_user(wiring: Wiring, target: Target, command: CreateUser) -> D
         decision = Decision(after) if password is None else await put_password(wiring, after, password)
         rules = await contact_rules(wiring, user.organization_id)
         for wish in command.wishes:
-            decision = await put_address(wiring, decision, wish, rules)
+            decision = put_address(wiring, decision, wish, rules)
         for channel in Channel:
             if all(wish.channel is not channel for wish in command.wishes):
                 decision = remove_address(wiring, decision, channel)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from schema_user.commands.change import release_username, username_taken
-from schema_user.commands.marks import Marked, mark
+from schema_user.commands.marks import Marked, mark, may_mark
 from schema_user.domain.search import fold
 from schema_user.errors import Fault
 from schema_user.store.claims import Place, Wish
@@ -33,13 +33,28 @@ async def reserve_all(wiring: Wiring, users: Sequence[tuple[User, Once | None]])
     named = await _named(wiring, users)
     found: list[Marked | Fault] = [each if isinstance(each, Fault) else Marked(each) for each in named]
 
-    async def hand(rest: Iterator[tuple[int, tuple[User, Once | None]]]) -> None:
-        for index, (_, once) in rest:
-            found[index] = await _marked(wiring, named[index], once)
+    async def hand(rest: Iterator[int]) -> None:
+        for index in rest:
+            found[index] = await _marked(wiring, named[index], users[index][1])
 
+    to_mark = await _to_mark(wiring, named)
+    rest = iter(to_mark)
     # Where nothing has to be claimed nothing waits, and the first hand does it all.
-    rest = iter(enumerate(users))
-    await asyncio.gather(*(hand(rest) for _ in range(_HANDS)))
+    await asyncio.gather(*(hand(rest) for _ in range(min(_HANDS, len(to_mark)))))
+    return found
+
+
+async def _to_mark(wiring: Wiring, users: Sequence[User | Fault]) -> list[int]:
+    """Find those whose schemas mark anything, by their places."""
+    known: dict[str, bool] = {}
+    found = []
+    for index, user in enumerate(users):
+        if isinstance(user, Fault):
+            continue
+        if user.schema_id not in known:
+            known[user.schema_id] = await may_mark(wiring, user)
+        if known[user.schema_id]:
+            found.append(index)
     return found
 
 

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import email_validator
+import msgspec
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
+from msgspec.structs import replace
 
 from schema_user.domain import code as codes
+from schema_user.domain.code import Code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from datetime import datetime
-
-    from schema_user.domain.code import Code
 
 
 # Names such as .local and localhost are real inside an organization; the library lets an application say so here.
@@ -49,8 +48,7 @@ class Channel(enum.StrEnum):
     PHONE = "phone"
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """One address of a user on one channel.
 
     ``value`` is normalised, ``codes`` are the issued ones from old to new, ``failed`` counts the wrong attempts since
@@ -64,16 +62,14 @@ class Address:
     coded_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Resend:
+class Resend(msgspec.Struct, frozen=True):
     """A code was asked for again."""
 
     channel: Channel
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Contact:
+class Contact(msgspec.Struct, frozen=True):
     """Where a user can be reached.
 
     ``resends`` are those of the last 24 hours; they count against the channel, whatever address it had.
@@ -105,33 +101,28 @@ def _codeless(address: Address | None) -> Address | None:
     return replace(address, codes=(), failed=0) if address is not None and address.codes else address
 
 
-@dataclass(frozen=True, slots=True)
-class SendCode:
+class SendCode(msgspec.Struct, frozen=True):
     """The code goes to the address; ``url_template`` is where the message's link leads."""
 
     url_template: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReturnCode:
+class ReturnCode(msgspec.Struct, frozen=True):
     """The code goes back to the caller, who delivers it."""
 
 
-@dataclass(frozen=True, slots=True)
-class IsVerified:
+class IsVerified(msgspec.Struct, frozen=True):
     """The caller vouches for the address; no code is needed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unverified:
+class Unverified(msgspec.Struct, frozen=True):
     """Nobody vouches for the address, and no code is made until one is asked for."""
 
 
 Verification = SendCode | ReturnCode | IsVerified | Unverified
 
 
-@dataclass(frozen=True, slots=True)
-class SetAddress:
+class SetAddress(msgspec.Struct, frozen=True):
     """The wish to put a (normalised) address on a channel; without ``verification`` a code is sent."""
 
     channel: Channel

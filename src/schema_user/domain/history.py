@@ -113,7 +113,10 @@ def changes(before: User | None, after: User) -> list[Change]:
         return []
     found: list[Change] = []
     old, new = snapshot(before), snapshot(after)
-    _compare("", old, new, found)
+    if old:
+        _compare("", old, new, found)
+    else:
+        found = [{"pointer": f"/{name}", "new": value} for name, value in new.items()]
     if len(found) > MOST_CHANGES:
         found = [{"pointer": "", "old": old, "new": new}]
     if password_changed(before, after):
@@ -149,12 +152,9 @@ def link(previous: bytes, facts: Sequence[str | int | datetime], sealed: bytes) 
 
     It does not need the values, so the chain can be checked after they were erased.
     """
-    parts = [previous]
-    for fact in facts:
-        encoded = str(fact).encode()
-        parts += (len(encoded).to_bytes(4, "big"), encoded)
-    parts.append(hashlib.sha256(sealed).digest())
-    return hashlib.sha256(b"".join(parts)).digest()
+    encoded = [str(fact).encode() for fact in facts]
+    told = b"".join([len(each).to_bytes(4, "big") + each for each in encoded])
+    return hashlib.sha256(previous + told + hashlib.sha256(sealed).digest()).digest()
 
 
 def undo(seen: dict[str, Any], found: Sequence[Change]) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import secrets
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidTag
@@ -13,6 +15,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+Draw = Callable[[int], bytes]
+"""Gives so many random bytes, each of them once."""
 
 _NONCE: Final = 12
 _NAME: Final = 4
@@ -85,9 +90,20 @@ class Keyring:
             raise SealError(message) from error
 
 
-def seal_with(key: bytes, plain: bytes, context: str) -> bytes:
+def together(count: int) -> Draw:
+    """Have ``count`` random bytes drawn in one call of the system; what is asked for beyond them is drawn anew."""
+    drawn = io.BytesIO(secrets.token_bytes(count))
+
+    def draw(size: int) -> bytes:
+        piece = drawn.read(size)
+        return piece if len(piece) == size else secrets.token_bytes(size)
+
+    return draw
+
+
+def seal_with(key: bytes, plain: bytes, context: str, draw: Draw = secrets.token_bytes) -> bytes:
     """Encrypt with AES-256-GCM under a key of 32 bytes that is kept elsewhere, such as a user's own."""
-    nonce = secrets.token_bytes(_NONCE)
+    nonce = draw(_NONCE)
     return nonce + AESGCM(key).encrypt(nonce, plain, context.encode())
 
 

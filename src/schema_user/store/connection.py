@@ -91,8 +91,8 @@ class _PlainInt(TypeDecoder):
 _CODEC: Final = CodecOptions[Document](tz_aware=True, type_registry=TypeRegistry([_PlainInt()]))
 
 
-_PLAIN: Final = CodecOptions[Document](tz_aware=True)
-"""Decodes several times as fast, for results without 64-bit integers."""
+_PLAIN: Final = CodecOptions[Document](tz_aware=False)
+"""Decodes five times as fast, for results without 64-bit integers; times come without their zone, UTC."""
 
 _AS_IT_IS: Final = CodecOptions(RawBSONDocument, tz_aware=True)
 
@@ -278,19 +278,21 @@ class Collection:
         fields: Sequence[str],
         *,
         limit: int,
+        skip: int = 0,
         sort: Sequence[tuple[str, int]] | None = None,
         seconds: float | None = None,
     ) -> list[Document]:
         """Read ``fields`` out of an index, from one of its keys up to before another one, without the documents.
 
-        Each document comes once, however many of its keys are there. ``seconds`` as for ``aggregate()``.
+        Each document comes once, however many of its keys are there. Times are of UTC, without the zone. ``seconds``
+        as for ``aggregate()``. There is no filter: one would make the server fetch the documents.
         """
         shown: Document = {"_id": 0} | dict.fromkeys(fields, 1)
         plain = self._raw.with_options(codec_options=_PLAIN)
         with _within(seconds):
             # A batch that could hold one more lets the server see the end, and close the cursor, in one call.
             options: Document = {"limit": limit, "batch_size": limit + 1, "sort": list(sort) if sort else None}
-            cursor = plain.find({}, shown, hint=list(index), **options)
+            cursor = plain.find({}, shown, hint=list(index), skip=skip, **options)
             found: list[Document] = await cursor.min(list(lower)).max(list(upper)).to_list(None)
             return found
 
@@ -446,7 +448,7 @@ class Database:
         """Give a collection by its name."""
         return Collection(self._raw.get_collection(name))
 
-    async def insert_together(self, parts: Mapping[str, Sequence[RawBSONDocument]]) -> None:
+    async def insert_together(self, parts: Mapping[str, Sequence[Document | RawBSONDocument]]) -> None:
         """Insert documents into collections in one transaction, majority-durable: all of them, or none.
 
         Raises:

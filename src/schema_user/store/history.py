@@ -9,6 +9,7 @@ it out, so what was there at the first look is found in one of the two, whatever
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import secrets
 from dataclasses import dataclass, field
@@ -18,13 +19,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from schema_user.domain.history import ChainCheck, Entry, changes, link
-from schema_user.domain.keyring import open_with, seal_with
-from schema_user.store.connection import raw
+from schema_user.domain.keyring import Draw, open_with, seal_with
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-
-    from bson.raw_bson import RawBSONDocument
 
     from schema_user.domain.history import Change, Origin
     from schema_user.domain.user import User
@@ -43,17 +41,24 @@ _NONCE_BYTES: Final = 9
 _ENCODER: Final = msgspec.json.Encoder()
 
 
-def write_id(user_id: str, version: int, nonce: str | None = None) -> str:
+def write_id(user_id: str, version: int, nonce: str | None = None, draw: Draw = secrets.token_bytes) -> str:
     """Make the id of a write: it sorts by user and version, and no other write has it.
 
     With a ``nonce`` of its own, a write that is sent again is known by it.
     """
-    return f"{user_id}:{version:010}:{nonce or secrets.token_urlsafe(_NONCE_BYTES)}"
+    return f"{user_id}:{version:010}:{nonce or base64.urlsafe_b64encode(draw(_NONCE_BYTES)).decode('ascii')}"
 
 
 def entry(
-    before: User | None, after: User, origin: Origin, at: datetime, made_id: str, *, kept: timedelta | None = None
-) -> tuple[RawBSONDocument, bytes]:
+    before: User | None,
+    after: User,
+    origin: Origin,
+    at: datetime,
+    made_id: str,
+    *,
+    kept: timedelta | None = None,
+    draw: Draw = secrets.token_bytes,
+) -> tuple[Document, bytes]:
     """Give the record of a change, its values sealed under the user's own key, and its digest for the chain.
 
     It is ``kept`` for that long, or for ever. A write that no client can see leaves a trace only: no values, no link,
@@ -70,12 +75,12 @@ def entry(
     previous = b"" if before is None else before.chain
     if before is not None and before.sequence == after.sequence:
         record["expires_at"] = at + _TRACE_TTL
-        return raw(record), previous
+        return record, previous
     record |= {"token_id": origin.token_id, "request_id": origin.request_id}
     if origin.user_id is not None:
         record["actor_id"] = origin.user_id
     found = changes(before, after)
-    sealed = seal_with(after.key, _ENCODER.encode(found), f"history|{made_id}") if found else b""
+    sealed = seal_with(after.key, _ENCODER.encode(found), f"history|{made_id}", draw) if found else b""
     facts = (
         made_id,
         after.user_id,
@@ -90,7 +95,7 @@ def entry(
     record |= {"previous": previous, "digest": digest, "sealed": sealed}
     if kept is not None:
         record["expires_at"] = at + kept
-    return raw(record), digest
+    return record, digest
 
 
 def read_entry(document: Document) -> Entry | None:

@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+from bson.raw_bson import RawBSONDocument
+
 from schema_user.domain.message import user_of
 from schema_user.errors import Unavailable
 from schema_user.store.connection import raw
@@ -26,8 +29,6 @@ from schema_user.store.requests import REQUESTS, answering
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from collections.abc import Collection as Bunch
-
-    from bson.raw_bson import RawBSONDocument
 
     from schema_user.store.connection import Database, Document
 
@@ -64,8 +65,7 @@ FRESH: Final = timedelta(seconds=3)
 """How far ``pending_since`` may lie behind a change that empties the document as it writes, to spare an index."""
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True):
     """One record that waits: where it belongs, its id, and its bytes as they will stand there."""
 
     collection: str
@@ -83,8 +83,7 @@ class Item:
         return len(self.record.raw)
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
+class Noted(msgspec.Struct, frozen=True):
     """What one write left in a user's document, at which version, and the ids that waited there before it."""
 
     user_id: str

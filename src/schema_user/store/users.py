@@ -5,23 +5,28 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from msgspec.structs import replace
 
 from schema_user.domain.code import Code
 from schema_user.domain.contact import Address, Channel, Contact, Resend
 from schema_user.domain.credential import Credential, Reset
 from schema_user.domain.history import KEY_BYTES, Origin
+from schema_user.domain.keyring import Draw, together
 from schema_user.domain.message import WEBHOOK
 from schema_user.domain.search import fold
 from schema_user.domain.user import Claimed, User, Waiting
+from schema_user.domain.webhook import Delivery
 from schema_user.errors import Unavailable
+from schema_user.slices import Slice
 from schema_user.store.batch import Batcher, Bounds, GroupCommit, Write
-from schema_user.store.connection import DuplicateKey, raw
+from schema_user.store.connection import Document, DuplicateKey, raw
 from schema_user.store.data_search import BY_ORGANIZATION, BY_VALUE, MARKED
 from schema_user.store.erasure import ERASURE, erasure_record
 from schema_user.store.history import entry, write_id
@@ -32,15 +37,14 @@ from schema_user.store.search import SearchStore
 from schema_user.store.webhooks import delivery_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from bson.raw_bson import RawBSONDocument
 
     from schema_user.domain.indexing import Entry
     from schema_user.domain.keyring import Keyring
     from schema_user.domain.repetition import Answered, Known, Once
-    from schema_user.domain.webhook import Delivery
-    from schema_user.store.connection import Collection, Database, Document, Pipeline
+    from schema_user.store.connection import Collection, Database, Pipeline
 
 MAX_PENDING: Final = 32
 MAX_PENDING_SIZE: Final = 4 * 1024 * 1024
@@ -49,11 +53,15 @@ MAX_PENDING_SIZE: Final = 4 * 1024 * 1024
 _TOGETHER: Final = 2
 """How often many new users are sent together: once more without those whose ids are there."""
 
+_DRAWN: Final = 64
+"""Random bytes for one new user: its key, and what tells its write and its sealed values from all others."""
+
 _NOBODY: Final = Origin()
 
 _INDEXES: Final = (
     [("organization_id", 1), ("_id", 1)],
     [("schema_id", 1), ("organization_id", 1), ("_id", 1)],
+    [("schema_id", 1), ("revision", 1)],
     [("username_folded", 1), ("organization_id", 1)],
     [("email.folded", 1), ("organization_id", 1)],
     [("phone.value", 1), ("organization_id", 1)],
@@ -69,6 +77,7 @@ SEARCH_FIELDS: Final = {
     "phone": "phone.value",
     "state": "state",
     "schema_id": "schema_id",
+    "schema_revision": "revision",
     "creation_date": "created_at",
     "change_date": "changed_at",
     "schema_type": "schema_type",
@@ -96,9 +105,7 @@ def _codes(documents: Sequence[Document]) -> tuple[Code, ...]:
     return tuple(Code(each["digest"], each["created_at"], each["expires_at"]) for each in documents)
 
 
-def _address_document(address: Address | None) -> Document | None:
-    if address is None:
-        return None
+def _address_document(address: Address) -> Document:
     document = {
         "value": address.value,
         "folded": fold(address.value),
@@ -132,16 +139,12 @@ def _contact(document: Document) -> Contact:
     )
 
 
-def _resends(contact: Contact) -> list[Document] | None:
-    if not contact.resends:
-        return None
-    return [{"channel": each.channel.value, "at": each.at} for each in contact.resends]
+def _resends(resends: Sequence[Resend]) -> list[Document] | None:
+    return [{"channel": each.channel.value, "at": each.at} for each in resends] or None
 
 
-def _credential_document(credential: Credential | None) -> Document | None:
+def _credential_document(credential: Credential) -> Document:
     """Write a credential down; ``encoded`` is the hash as others would write it, and says itself how it was made."""
-    if credential is None:
-        return None
     reset = credential.reset
     document: Document = {"change_required": credential.change_required, "generation": credential.generation}
     optional = {
@@ -181,8 +184,12 @@ def claims_of(documents: Sequence[Document] | None) -> tuple[Claimed, ...]:
     return tuple(Claimed(each["kind"], each["id"], each["nonce"]) for each in documents) if documents else ()
 
 
-def _entry_documents(entries: Sequence[Entry] | None) -> list[Document] | None:
-    return None if entries is None else [{"k": each.key, "v": each.value} for each in entries]
+def _entry_documents(entries: Sequence[Entry]) -> list[Document]:
+    return [{"k": each.key, "v": each.value} for each in entries]
+
+
+def _unless_empty(value: str | bytes) -> str | bytes | None:
+    return value or None
 
 
 def marks_document(marking: str, entries: Sequence[Entry], claims: Sequence[Claimed]) -> Document:
@@ -197,33 +204,37 @@ def marks_document(marking: str, entries: Sequence[Entry], claims: Sequence[Clai
     return {"$set": put} | ({"$unset": dict.fromkeys(gone, "")} if gone else {})
 
 
-_FIELDS: Final[dict[str, Callable[[User], Any]]] = {
-    "_id": attrgetter("user_id"),
-    "organization_id": attrgetter("organization_id"),
-    "schema_id": attrgetter("schema_id"),
-    "revision": attrgetter("revision"),
-    "data": attrgetter("data"),
-    "created_at": attrgetter("created_at"),
-    "changed_at": attrgetter("changed_at"),
-    "sequence": attrgetter("sequence"),
-    "version": attrgetter("version"),
-    "active": attrgetter("active"),
-    "locked": attrgetter("locked"),
-    "deleted": attrgetter("deleted"),
-    "state": attrgetter("state.value"),
-    "email": lambda user: _address_document(user.contact.email),
-    "phone": lambda user: _address_document(user.contact.phone),
-    "resends": lambda user: _resends(user.contact),
-    "credential": lambda user: _credential_document(user.credential),
-    "username": attrgetter("username"),
-    "username_folded": lambda user: None if user.username is None else fold(user.username),
-    "username_claim": attrgetter("username_claim"),
-    "claims": lambda user: _claim_documents(user.claims),
-    "marking": lambda user: user.marking or None,
-    "indexed": lambda user: _entry_documents(user.indexed),
-    "key": lambda user: user.key or None,
-    "chain": lambda user: user.chain or None,
+_FIELDS: Final[dict[str, tuple[str, Callable[[Any], Any] | None]]] = {
+    "_id": ("user_id", None),
+    "organization_id": ("organization_id", None),
+    "schema_id": ("schema_id", None),
+    "revision": ("revision", None),
+    "data": ("data", None),
+    "created_at": ("created_at", None),
+    "changed_at": ("changed_at", None),
+    "sequence": ("sequence", None),
+    "version": ("version", None),
+    "active": ("active", None),
+    "locked": ("locked", None),
+    "deleted": ("deleted", None),
+    "state": ("state.value", None),
+    "email": ("contact.email", _address_document),
+    "phone": ("contact.phone", _address_document),
+    "resends": ("contact.resends", _resends),
+    "credential": ("credential", _credential_document),
+    "username": ("username", None),
+    "username_folded": ("username", fold),
+    "username_claim": ("username_claim", None),
+    "claims": ("claims", _claim_documents),
+    "marking": ("marking", _unless_empty),
+    "indexed": ("indexed", _entry_documents),
+    "key": ("key", _unless_empty),
+    "chain": ("chain", _unless_empty),
 }
+"""Of what of a user each field is made, and how, where that is not None; what is made as None is absent."""
+
+_sources: Final = attrgetter(*(source for source, _ in _FIELDS.values()))
+_FORMS: Final = [(name, write) for name, (_, write) in _FIELDS.items()]
 
 
 _LEFT: Final = frozenset(
@@ -239,7 +250,11 @@ _ERASED: Final = tuple(name for name in _FIELDS if name not in _LEFT)
 
 def to_document(user: User) -> Document:
     """Write a user down as a document; fields without a value are absent."""
-    return {name: value for name, read in _FIELDS.items() if (value := read(user)) is not None}
+    return {
+        name: value
+        for (name, write), source in zip(_FORMS, _sources(user), strict=True)
+        if source is not None and (value := source if write is None else write(source)) is not None
+    }
 
 
 def from_document(document: Document) -> User:
@@ -270,23 +285,27 @@ def from_document(document: Document) -> User:
     )
 
 
+def _written(write: Callable[[Any], Any] | None, source: Any) -> Any:
+    return source if write is None or source is None else write(source)
+
+
 def _difference(before: User, after: User) -> Document:
     """Give the update that turns one document into the other, and touches nothing that stays the same."""
     put: Document = {}
     gone: Document = {}
-    for name, read in _FIELDS.items():
-        old, new = read(before), read(after)
-        if new is old:
+    for (name, write), source, other in zip(_FORMS, _sources(before), _sources(after), strict=True):
+        if other is source:
             continue
+        old, new = _written(write, source), _written(write, other)
         if new is None:
-            gone[name] = ""
+            if old is not None:
+                gone[name] = ""
         elif name == "data" or new != old:
             put[name] = new
     return {"$set": put} | ({"$unset": gone} if gone else {})
 
 
-@dataclass(frozen=True, slots=True)
-class Birth:
+class Birth(msgspec.Struct, frozen=True):
     """A user to be stored, what webhooks are told of it, and (``nonce``) by what its write is known if sent again."""
 
     user: User
@@ -305,19 +324,23 @@ class Born:
     nonce: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _First:
-    """The first write of a user: its document, and the records that it leaves to be moved."""
+class _First(msgspec.Struct, frozen=True):
+    """The first write of a user: its document, its first entry, and the other records that it leaves to be moved."""
 
     user_id: str
     write_id: str
     document: Document
-    items: tuple[Item, ...]
+    entry: Document
+    others: list[Item]
 
     @property
-    def write(self) -> Write:
-        """Give the write of the document alone, in which the records wait."""
-        waiting = {"pending": [item.document for item in self.items], "pending_since": self.document["created_at"]}
+    def items(self) -> tuple[Item, ...]:
+        """All records, as they wait."""
+        return (Item(HISTORY, self.write_id, raw(self.entry)), *self.others)
+
+    def write(self, items: Sequence[Item]) -> Write:
+        """Give the write of the document alone, in which these records wait."""
+        waiting = {"pending": [item.document for item in items], "pending_since": self.document["created_at"]}
         return Write(self.user_id, self.write_id, raw(self.document | waiting))
 
 
@@ -439,12 +462,12 @@ class UserStore(SearchStore[User]):
         exception that ``insert()`` would raise. All go in one transaction, which puts what they leave where it belongs
         at once; if that does not work, even without those whose ids are there, they go one by one.
         """
-        noise = secrets.token_bytes(len(births) * KEY_BYTES)  # one call of the system for all
-        keys = [noise[at : at + KEY_BYTES] for at in range(0, len(noise), KEY_BYTES)]
-        first = [
-            self._first(replace(each.user, key=key), origin, None, each.deliveries, each.nonce)
-            for key, each in zip(keys, births, strict=True)
-        ]
+        draw, turn = together(len(births) * _DRAWN), Slice()
+        first = []
+        for each in births:
+            await turn.rest()
+            keyed = replace(each.user, key=draw(KEY_BYTES))
+            first.append(self._first(keyed, origin, deliveries=each.deliveries, nonce=each.nonce, draw=draw))
         outcomes: dict[int, bool | Exception] = {}
         left = dict(enumerate(first))
         for _ in range(_TOGETHER):
@@ -460,10 +483,11 @@ class UserStore(SearchStore[User]):
         return [outcomes[index] for index in range(len(first))]
 
     async def _store_together(self, first: Sequence[_First]) -> None:
-        parts: dict[str, list[RawBSONDocument]] = defaultdict(list)
+        parts: dict[str, list[Document | RawBSONDocument]] = defaultdict(list)
         for each in first:
-            parts["users"].append(raw(each.document))
-            for item in each.items:
+            parts["users"].append(each.document)
+            parts[HISTORY].append(each.entry)
+            for item in each.others:
                 parts[item.collection].append(item.record)
         if parts:
             await self._database.insert_together(parts)
@@ -478,7 +502,8 @@ class UserStore(SearchStore[User]):
         there = await self._users.find({"_id": {"$in": [each.user_id for each in first.values()]}}, {"_id": 1})
         ids = {each["_id"] for each in there}
         used = {index: each for index, each in first.items() if each.user_id in ids}
-        stored = await self._applied([each.write for index, each in used.items() if births[index].nonce is None])
+        own = [each for index, each in used.items() if births[index].nonce is None]
+        stored = await self._stored([each.user_id for each in own], [each.write_id for each in own])
         return {index: each.write_id in stored for index, each in used.items()}
 
     async def _outcome(self, first: _First) -> bool | Exception:
@@ -488,25 +513,28 @@ class UserStore(SearchStore[User]):
             return error
 
     async def _store(self, first: _First) -> bool:
-        if not await self._inserts.do(first.write):
+        items = first.items
+        if not await self._inserts.do(first.write(items)):
             return False
-        self._relay.note(Noted(first.user_id, first.document["version"], first.items))
+        self._relay.note(Noted(first.user_id, first.document["version"], items))
         return True
 
     def _first(
         self,
         user: User,
         origin: Origin,
-        answered: Answered | None,
-        deliveries: Sequence[Delivery],
+        answered: Answered | None = None,
+        deliveries: Sequence[Delivery] = (),
+        *,
         nonce: str | None = None,
+        draw: Draw = secrets.token_bytes,
     ) -> _First:
         """Give the first write of a user that has its key, and what it leaves."""
         at = user.created_at
-        made_id = write_id(user.user_id, user.version, nonce)
-        record, chain = entry(None, user, origin, at, made_id, kept=self._history_ttl)
-        items = self._items(made_id, record, user, answered, at, deliveries=deliveries)
-        return _First(user.user_id, made_id, to_document(replace(user, chain=chain)), items)
+        made_id = write_id(user.user_id, user.version, nonce, draw)
+        record, chain = entry(None, user, origin, at, made_id, kept=self._history_ttl, draw=draw)
+        others = self._others(user, answered, at, deliveries)
+        return _First(user.user_id, made_id, to_document(replace(user, chain=chain)), record, others)
 
     async def births(self, ids: Sequence[str]) -> dict[str, Born]:
         """Say of those ids that were ever used by which write, and when; deleted users are among them."""
@@ -557,7 +585,7 @@ class UserStore(SearchStore[User]):
         at = after.changed_at if after.sequence != before.sequence else datetime.now(UTC)
         made_id = write_id(after.user_id, after.version)
         record, chain = entry(before, after, origin, at, made_id, kept=self._history_ttl)
-        items = self._items(made_id, record, after, answered, at, deliveries=deliveries)
+        items = (Item(HISTORY, made_id, raw(record)), *self._others(after, answered, at, deliveries))
         left = [each.record_id for each in before.pending]
         if left and await self._none_left(before, left, items):
             left = []
@@ -571,25 +599,18 @@ class UserStore(SearchStore[User]):
         self._relay.note(Noted(before.user_id, after.version, items, waiting))
         return True
 
-    def _items(
-        self,
-        made_id: str,
-        record: RawBSONDocument,
-        user: User,
-        answered: Answered | None,
-        at: datetime,
-        *,
-        deliveries: Sequence[Delivery],
-    ) -> tuple[Item, ...]:
-        """Give what a write leaves to be moved: its entry, its messages, what webhooks are told, its answer."""
-        items = [Item(HISTORY, made_id, record)]
+    def _others(
+        self, user: User, answered: Answered | None, at: datetime, deliveries: Sequence[Delivery]
+    ) -> list[Item]:
+        """Give what a write leaves to be moved beside its entry: messages, what webhooks are told, its answer."""
+        items = []
         if not user.deleted:
             items += [Item(OUTBOX, each.message_id, raw(message_record(each, self._keyring))) for each in user.messages]
         if deliveries:
             items += [Item(OUTBOX, each.message_id, raw(delivery_record(each))) for each in deliveries]
         if answered is not None:
             items.append(Item(REQUESTS, answered.once.record_id, raw(answer_record(answered, at, user.key))))
-        return tuple(items)
+        return items
 
     async def _none_left(self, before: User, left: Sequence[str], items: Sequence[Item]) -> bool:
         """Whether what waits in the document was copied, so that the write can take it out.
@@ -606,12 +627,13 @@ class UserStore(SearchStore[User]):
         return True
 
     async def _applied(self, writes: Sequence[Write]) -> set[str]:
+        return await self._stored([write.document_id for write in writes], [write.write_id for write in writes])
+
+    async def _stored(self, ids: Sequence[str], write_ids: Sequence[str]) -> set[str]:
         """Find which writes are stored. A relay copies before it takes out, so what is in neither place never was."""
-        ids = [write.document_id for write in writes]
         waiting = await self._users.find({"_id": {"$in": ids}}, {"pending.id": 1})
         stored = {each["id"] for user in waiting for each in user.get("pending", ())}
-        made = [write.write_id for write in writes]
-        relayed = await self._history.find({"user_id": {"$in": ids}, "_id": {"$in": made}}, {"_id": 1})
+        relayed = await self._history.find({"user_id": {"$in": ids}, "_id": {"$in": write_ids}}, {"_id": 1})
         return stored | {each["_id"] for each in relayed}
 
     async def has_email(self, organization_id: str, folded: str, other_than: str) -> bool:

@@ -17,6 +17,7 @@ import msgspec
 
 from schema_user.domain.comparison import Comparison, Difference, Verdict
 from schema_user.errors import Malformed, Unavailable, Unmet, Violation
+from schema_user.slices import Slice
 from schema_user.validation.bound import MAX_LEVELS, Bound, ordered
 from schema_user.validation.breaker import Crowded
 from schema_user.validation.cache import ValidatorCache
@@ -48,9 +49,6 @@ MAX_CHAIN: Final = 512
 """Schemas on the stack at once: depth of the document times those in place at each level."""
 
 _KNOWN_BYTES: Final = 1_000
-_SLICE: Final = 0.002
-"""Seconds after which work in the background lets others have a turn."""
-
 _BUDGET: Final = Violation("data", "takes more time or memory to validate than is allowed", "budget")
 
 
@@ -131,6 +129,14 @@ class Validators:
             self._study(schema)
         return _listed(outcome)
 
+    def passes(self, schema: UserSchema, data: Any) -> bool:
+        """Tell whether a document is valid, if that can be told here and now; no says nothing."""
+        known = self._known.get((schema.schema_id, schema.revision))
+        try:
+            return known is not None and self._is_valid_here(known, data, len(msgspec.json.encode(data)))
+        except UnicodeEncodeError:
+            return False
+
     async def violations_of_many(self, schema: UserSchema, documents: Sequence[Any]) -> list[Sequence[Violation]]:
         """List what is wrong with each of many documents, for work in the background; their fields begin with ``data``.
 
@@ -144,11 +150,9 @@ class Validators:
         known = self._known.get((schema.schema_id, schema.revision))
         found: list[Sequence[Violation]] = [()] * len(documents)
         left: list[tuple[int, bytes]] = []
-        slice_ends = time.perf_counter() + _SLICE
+        turn = Slice()
         for at, data in enumerate(documents):
-            if time.perf_counter() > slice_ends:
-                await asyncio.sleep(0)
-                slice_ends = time.perf_counter() + _SLICE
+            await turn.rest()
             try:
                 encoded = msgspec.json.encode(data)
             except UnicodeEncodeError:
@@ -253,11 +257,12 @@ class Validators:
             raise _queue_full() from None
         except Stopped:
             violation = Violation("expression", "takes more time or memory than is allowed", "budget")
-            raise Unmet("VALIDATION_BUDGET", f"the expression {violation.description}", [violation]) from None
-        if made.error and made.always:
-            raise Malformed("EXPRESSION_INVALID", made.error, [Violation("expression", made.error, "expression")])
+            raise Unmet("VALIDATION_BUDGET", f"expression {violation.description}", [violation]) from None
         if made.error:
-            raise Unmet("EXPRESSION_UNFIT", made.error, [Violation("expression", made.error, "expression")])
+            text, violations = f"expression {made.error}", [Violation("expression", made.error, "expression")]
+            if made.always:
+                raise Malformed("EXPRESSION_INVALID", text, violations)
+            raise Unmet("EXPRESSION_UNFIT", text, violations)
         return msgspec.json.decode(made.data)
 
     async def compare(self, old: UserSchema, new: UserSchema) -> Comparison:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import enum
 import hashlib
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from schema_user.api.body import refused
 from schema_user.api.details import DetailsView, View, details

@@ -7,17 +7,22 @@ last and says nothing), is looked at again by the slower, more talkative code be
 from __future__ import annotations
 
 import enum
+import functools
 import json
 import math
 import re
 import types
 import typing
-from typing import Any, Final, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
 from schema_user.domain.document import INT64_MAX, INT64_MIN, forbidden_key, pointer
 from schema_user.errors import Malformed, Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 T = TypeVar("T")
 
@@ -45,6 +50,7 @@ class _Found(list[Violation]):
 
     room = _MAX_FIELD_CHARACTERS
     others = 0
+    all_seen = True
 
     def add(self, path: Path, description: str, reason: str) -> None:
         """Add a violation if there is a place for it, else count it."""
@@ -81,7 +87,7 @@ def decode(raw: bytes, into: type[T], max_depth: int) -> T:
     try:
         return msgspec.convert(value, into)
     except msgspec.ValidationError:
-        return _convert_without_nulls(value, into)
+        return _convert_without_nulls(value, into, may_hold_null=b"null" in raw)
 
 
 def _may_repeat(raw: bytes, keys: float) -> bool:
@@ -104,12 +110,16 @@ def repeated(raw: bytes, value: Any, levels: int) -> list[Violation]:
     return [each for each in found if each.reason == "duplicateKey"]
 
 
-def _convert_without_nulls(value: Any, into: type[T]) -> T:
+def _convert_without_nulls(value: Any, into: type[T], *, may_hold_null: bool) -> T:
     """Try once more with what is null left out: in the envelope, null is absent, also where a default stands."""
     try:
-        return msgspec.convert(_without_nulls(value, into), into)
+        return msgspec.convert(_without_nulls(value, into) if may_hold_null else value, into)
     except msgspec.ValidationError as error:
-        found = _mismatches(value, into, ())
+        mismatches = _mismatches(value, into, ())
+        found = _Found(islice(mismatches, MAX_VIOLATIONS))
+        # A small body can be wrong in a hundred thousand places: to look at all of them would hold up everybody else.
+        found.others = sum(1 for _ in islice(mismatches, MAX_VIOLATIONS))
+        found.all_seen = found.others < MAX_VIOLATIONS
         raise refused(found or [Violation("", _words(str(error)), "type")]) from None
 
 
@@ -117,9 +127,12 @@ def refused(found: list[Violation], reason: str = "FIELD_INVALID") -> Malformed:
     """Give the fault for a body with these violations."""
     first = found[0]
     shown = found[:MAX_VIOLATIONS]
-    others = len(found) - len(shown) + (found.others if isinstance(found, _Found) else 0)
+    others, words = len(found) - len(shown), "and"
+    if isinstance(found, _Found):
+        others += found.others
+        words = "and" if found.all_seen else "and at least"
     if others:
-        shown.append(Violation("", f"and {others} more", "truncated"))
+        shown.append(Violation("", f"{words} {others} more", "truncated"))
     return Malformed(reason, f"{first.field or 'the body'} {first.description}", shown)
 
 
@@ -142,6 +155,8 @@ def _count(value: Any, levels: int) -> float:
         return math.nan
     for member in members:
         kind = type(member)
+        if kind is str:
+            continue
         if kind is dict or kind is list:
             keys += _count(member, levels - 1)
         elif kind is int and not INT64_MIN <= member <= INT64_MAX:
@@ -261,53 +276,66 @@ def _without_nulls(value: Any, hint: Any) -> Any:
     options = _options(hint)
     struct = _struct_of(options)
     if isinstance(value, dict) and struct is not None:
-        hints = typing.get_type_hints(struct, include_extras=True)
-        fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+        members = _members(struct)
         return {
-            key: _without_nulls(member, hints[fields[key].name]) if key in fields else member
+            key: _without_nulls(member, members[key].hint) if key in members else member
             for key, member in value.items()
-            if member is not None or key not in fields or fields[key].required
+            if member is not None or key not in members or members[key].required
         }
     if isinstance(value, list) and (item := _item_of(options)) is not None:
         return [_without_nulls(each, item) for each in value]
     return value
 
 
-def _mismatches(value: Any, hint: Any, path: Path) -> list[Violation]:
-    """List where a value differs from what a type wants, going into structs and lists of structs."""
+class _Member(typing.NamedTuple):
+    """What a struct says of one of its members."""
+
+    hint: Any
+    required: bool
+
+
+@functools.cache
+def _members(struct: type[msgspec.Struct]) -> dict[str, _Member]:
+    """Give the members of a struct by their names on the wire; to read its annotations takes a millisecond."""
+    hints = typing.get_type_hints(struct, include_extras=True)
+    return {each.encode_name: _Member(hints[each.name], each.required) for each in msgspec.structs.fields(struct)}
+
+
+def _mismatches(value: Any, hint: Any, path: Path) -> Iterator[Violation]:
+    """Give where a value differs from what a type wants, going into structs and lists of structs."""
     options = _options(hint)
     if value is None and type(None) in options:
-        return []
+        return
     struct = _struct_of(options)
     if struct is not None and isinstance(value, dict):
-        return _struct_mismatches(value, struct, path)
-    if isinstance(value, list):
-        item = _item_of(options)
-        if item is not None:
-            inner = [v for index, each in enumerate(value) for v in _mismatches(each, item, (*path, index))]
-            if inner:
-                return inner
+        yield from _struct_mismatches(value, struct, path)
+        return
+    inside = False
+    if isinstance(value, list) and (item := _item_of(options)) is not None:
+        for index, each in enumerate(value):
+            for violation in _mismatches(each, item, (*path, index)):
+                inside = True
+                yield violation
+    if inside:
+        return
     try:
         msgspec.convert(value, hint)
     except msgspec.ValidationError as error:
         choices = [option for option in options if isinstance(option, type) and issubclass(option, enum.Enum)]
         words = _choice_words(choices[0]) if choices else _words(str(error))
-        return [Violation(pointer(*path), words, "enum" if choices else _rule(str(error)))]
-    return []
+        yield Violation(pointer(*path), words, "enum" if choices else _rule(str(error)))
 
 
-def _struct_mismatches(value: dict[str, Any], struct: type[msgspec.Struct], path: Path) -> list[Violation]:
-    hints = typing.get_type_hints(struct, include_extras=True)
-    found: list[Violation] = []
-    known = dict(zip(struct.__struct_encode_fields__, struct.__struct_fields__, strict=True))
-    required = {field.encode_name for field in msgspec.structs.fields(struct) if field.required}
-    found.extend(Violation(pointer(*path, name), "is required", "required") for name in required if name not in value)
-    for key, member in value.items():
-        if key not in known:
-            found.append(Violation(pointer(*path, key), "is not a field of this operation", "unknownField"))
-        elif member is not None or key in required:
-            found.extend(_mismatches(member, hints[known[key]], (*path, key)))
-    return found
+def _struct_mismatches(value: dict[str, Any], struct: type[msgspec.Struct], path: Path) -> Iterator[Violation]:
+    members = _members(struct)
+    for name, member in members.items():
+        if member.required and name not in value:
+            yield Violation(pointer(*path, name), "is required", "required")
+    for key, given in value.items():
+        if key not in members:
+            yield Violation(pointer(*path, key), "is not a field of this operation", "unknownField")
+        elif given is not None or members[key].required:
+            yield from _mismatches(given, members[key].hint, (*path, key))
 
 
 def _options(hint: Any) -> tuple[Any, ...]:

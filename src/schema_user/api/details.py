@@ -39,9 +39,11 @@ def rfc3339(moment: datetime) -> str:
 
 def details(resource: _Resource, owner: str) -> DetailsView:
     """Give the details of a resource; 64-bit integers travel as strings."""
+    created_at, changed_at = resource.created_at, resource.changed_at
+    created = rfc3339(created_at)
     return DetailsView(
         sequence=str(resource.sequence),
-        creation_date=rfc3339(resource.created_at),
-        change_date=rfc3339(resource.changed_at),
+        creation_date=created,
+        change_date=created if changed_at is created_at else rfc3339(changed_at),
         resource_owner=owner,
     )

@@ -64,7 +64,8 @@ def entry(
     It is ``kept`` for that long, or for ever. A write that no client can see leaves a trace only: no values, no link,
     and it goes by itself.
     """
-    at = at.replace(microsecond=at.microsecond // 1000 * 1000)  # as it is read back: the digest covers it
+    if at.microsecond % 1000:
+        at = at.replace(microsecond=at.microsecond // 1000 * 1000)  # as it is read back: the digest covers it
     record: Document = {
         "_id": made_id,
         "user_id": after.user_id,

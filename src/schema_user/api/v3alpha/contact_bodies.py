@@ -93,8 +93,9 @@ def alternatives(at: str, given: dict[str, Any]) -> list[Violation]:
 
 
 def _verification(body: _AlternativesBody, at: str, found: list[Violation]) -> Verification | None:
-    given = {"sendCode": body.send_code, "returnCode": body.return_code, "isVerified": body.is_verified}
-    found.extend(alternatives(at, given))
+    if body.send_code is not None or body.return_code is not None:
+        given = {"sendCode": body.send_code, "returnCode": body.return_code, "isVerified": body.is_verified}
+        found.extend(alternatives(at, given))
     if body.is_verified is False:
         found.append(Violation(at + "isVerified", "must be true or absent", "const"))
     if body.is_verified:

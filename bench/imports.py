@@ -2,7 +2,8 @@
 
     make bench-import
 
-Lines of about 1 KB, each with an address, a name and nested data, are sent as one stream. Then the driver alone
+Lines of about 1 KB, each with an address, a name and nested data, are sent as one stream to one HTTP process, or as
+many as are asked for to as many. Then the driver alone
 inserts the documents that came of them into a collection with the same indexes, as many at once, as durable. Beside
 the rates stands the processor time of every process that had a part in it: on a machine that does other things as
 well it says more than the clock.
@@ -17,6 +18,7 @@ import tempfile
 import threading
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,11 +34,12 @@ from schema_user.commands.imports import BATCH_LINES
 from schema_user.store.embedded import socket_uri
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from bench.served import Served
 
 _GOAL = 10_000
+_WARM = 3
 _SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["name", "address"],
@@ -150,16 +153,24 @@ def measured(server: Served, count: int, work: Callable[[], object], *, with_own
     return Figures(count / took, (after[0] - before[0]) / count * 1e6, others / count * 1e6)
 
 
-def run(folder: Path, count: int) -> dict[str, Figures]:
-    """Measure both sides."""
-    with served(folder, 1) as server:
+def streams(server: Served, bodies: Sequence[bytes]) -> list[bytes]:
+    """Send several streams at once and give the lines of all answers."""
+    with ThreadPoolExecutor(len(bodies)) as senders:
+        return [line for answer in senders.map(lambda body: stream(server, body), bodies) for line in answer]
+
+
+def run(folder: Path, count: int, processes: int) -> dict[str, Figures]:
+    """Measure both sides; with several HTTP processes there are as many streams."""
+    with served(folder, processes) as server:
         schema_id = call(server, "POST", "/v3alpha/user_schemas", {"type": "person", "schema": _SCHEMA})["id"]
-        warm = b"".join(lines(2_000, schema_id)).replace(b"imported-", b"warm-")
-        stream(server, warm)
+        for number in range(_WARM * processes):
+            warm = b"".join(lines(1_000, schema_id)).replace(b"imported-", f"warm-{number}-".encode())
+            stream(server, warm)
         time.sleep(2)
-        body = b"".join(lines(count, schema_id))
+        made = list(lines(count, schema_id))
+        bodies = [b"".join(made[begin::processes]) for begin in range(processes)]
         answers: list[bytes] = []
-        ours = measured(server, count, lambda: answers.extend(stream(server, body)))
+        ours = measured(server, count, lambda: answers.extend(streams(server, bodies)))
         failed = sum(b'"error"' in line for line in answers)
         if len(answers) != count or failed:
             message = f"{len(answers)} of {count} lines were answered, {failed} of them as wrong"
@@ -181,7 +192,8 @@ def run(folder: Path, count: int) -> dict[str, Figures]:
                     raise SystemExit(str(error)) from None
 
             theirs = measured(server, count, insert, with_own=True)
-        print(f"{count} users, {len(body) / count:.0f} bytes a line")
+        size = sum(map(len, made)) / count
+        print(f"{count} users, {size:.0f} bytes a line, in {processes} streams to as many processes")
         return {"import": ours, "raw driver": theirs}
 
 
@@ -189,9 +201,10 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=100_000)
+    parser.add_argument("--processes", type=int, default=1, help="HTTP processes, and streams")
     options = parser.parse_args()
     with told_in_a_sentence(), tempfile.TemporaryDirectory(prefix="su-import-") as folder:
-        found = run(Path(folder), options.users)
+        found = run(Path(folder), options.users, options.processes)
     for name, figures in found.items():
         print(f"{name:12} {figures.text()}")
     ratio = found["raw driver"].per_second / found["import"].per_second

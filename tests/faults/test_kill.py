@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
+from pymongo import MongoClient
 
+from schema_user.store.embedded import socket_uri
 from tests.faults.ledger_load import Account, LedgerLoad, family_of, two_processes
 from tests.faults.load import eventually, gone, http_of, mongod_of
 from tests.faults.test_server import bury
@@ -17,6 +22,7 @@ if TYPE_CHECKING:
     from tests.conftest import Server
 
 ROUNDS = 3
+LINES = 6000
 
 
 def kill_http(server: Server) -> None:
@@ -80,6 +86,49 @@ def test_a_repetition_under_its_key_is_none(server: Server) -> None:
             load.goes_on()
         load.exactly_once()
     assert load.repeated
+
+
+@pytest.mark.parametrize(
+    "kill", [pytest.param(kill_family, id="server"), pytest.param(kill_mongod, id="database", marks=pytest.mark.soak)]
+)
+def test_an_import_goes_on_under_its_key(server: Server, kill: Callable[[Server], None]) -> None:
+    """Killed in the middle and sent once more, a stream leaves each user once, with the one entry of its history."""
+    prefix = f"imported-{kill.__name__}-"
+    with server.client() as admin:
+        schema_id = admin.ok("POST", "/v3alpha/user_schemas", {"type": prefix, "schema": {"type": "object"}})["id"]
+    lines = [
+        json.dumps({"userId": f"{prefix}{number}", "schemaId": schema_id, "data": {"n": number}}).encode() + b"\n"
+        for number in range(LINES)
+    ]
+
+    def imported(given: Iterator[bytes]) -> list[dict[str, Any]]:
+        headers = {"Content-Type": "application/x-ndjson", "Idempotency-Key": prefix}
+        results = []
+        with (
+            server.client() as admin,
+            contextlib.suppress(httpx.TransportError),
+            admin.stream("POST", "/v3alpha/users/import", content=given, headers=headers) as response,
+        ):
+            results += [json.loads(line) for line in response.iter_lines()]
+        return results
+
+    def killed_between() -> Iterator[bytes]:
+        yield from lines[: LINES // 2]
+        with server.client() as admin:
+            eventually(lambda: admin.get(f"/v3alpha/users/{prefix}0").status_code == 200, "the first users")
+        kill(server)
+        yield from lines[LINES // 2 :]
+
+    imported(killed_between())
+    results = imported(iter(lines))
+    assert [each["line"] for each in results if "error" not in each] == list(range(1, LINES + 1))
+    with MongoClient[Any](socket_uri(server.data_dir)) as client:
+        database = client.schema_user
+        own = {"$gte": prefix, "$lt": prefix + ":"}
+        assert database.users.count_documents({"_id": own}) == LINES
+        eventually(lambda: database.users.count_documents({"_id": own, "pending": {"$exists": True}}) == 0, "the relay")
+        told = [each["user_id"] for each in database.history.find({"user_id": own}, {"user_id": 1})]
+        assert len(told) == len(set(told)) == LINES
 
 
 class TestBooks:

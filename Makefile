@@ -11,12 +11,13 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.run-stamp
 DEV_STAMP := $(VENV)/.dev-stamp
 CHECKED := src tests bench
+TYPES := $(BIN)/mypy $(CHECKED) && $(BIN)/lint-imports
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage lint bench bench-import bench-scale bench-validation bench-dry-run bench-search soak demo lock proto dev clean
+.PHONY: help run test coverage lint style types bench bench-import bench-scale bench-validation bench-dry-run bench-search soak demo lock proto dev clean
 
 # A virtual environment is full of absolute paths: one that was moved or copied here is made anew.
 ifneq ($(shell cat $(RUN_STAMP) 2>/dev/null),$(CURDIR))
@@ -31,9 +32,12 @@ help: ## list what can be done (the default)
 run: $(RUN_STAMP) ## set up once, then serve on http://127.0.0.1:8080
 	@exec $(BIN)/schema-user serve
 
-# The tests wait for disks and for processes more than they compute: four at once keep two cores busy.
-test: $(DEV_STAMP) lint ## lint, then every test but the soak
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+# The tests wait for disks and for processes more than they compute: four at once keep two cores busy. Types are looked
+# at meanwhile, on one core, and what is said of them comes last.
+test: $(DEV_STAMP) style ## lint, and every test but the soak
+	@mkdir -p .pytest_cache; { $(TYPES); } >.pytest_cache/types.txt 2>&1 & types=$$!; \
+	  $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder; tests=$$?; \
+	  wait $$types; types=$$?; cat .pytest_cache/types.txt; exit $$((tests || types))
 
 coverage: $(DEV_STAMP) ## the same tests once more, with the branches that they reach
 	$(BIN)/coverage erase
@@ -41,11 +45,14 @@ coverage: $(DEV_STAMP) ## the same tests once more, with the branches that they 
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-lint: $(DEV_STAMP) ## style, format, types and the direction of imports
+lint: style types ## the next two
+
+style: $(DEV_STAMP) ## rules of style, and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(CHECKED)
-	$(BIN)/lint-imports
+
+types: $(DEV_STAMP) ## types, and the direction of imports
+	$(TYPES)
 
 bench: $(DEV_STAMP) ## measure updates and reads against the driver's own loop, with the goals
 	$(BIN)/python -m bench.report

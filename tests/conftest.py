@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import os
 import secrets
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ from schema_user.rooms import wired
 from schema_user.settings import Settings
 from schema_user.store.connection import Database
 from schema_user.store.embedded import EmbeddedMongod, socket_uri
+from schema_user.validation.pool import Pool
+from schema_user.validation.validators import Validators
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -71,6 +74,17 @@ class ByServer(LoadFileScheduling):  # type: ignore[misc]  # it has no types
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServer:
     """Choose who runs what."""
     return ByServer(config, log)
+
+
+def pytest_collectstart() -> None:
+    """Look for no cycles while thousands of tests are made: what is made then stays."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Leave alone what was collected, whenever cycles are looked for."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -121,7 +135,12 @@ async def database(mongod_uri: str, driver: str) -> AsyncIterator[Database]:
 
 def settings_for(uri: str, **changes: Any) -> Settings:
     """Give settings as the tests have them."""
-    chosen = {"mongodb_uri": uri, "secret_keys": (_SECRET,), "public_url": "http://127.0.0.1:8080"} | changes
+    chosen: dict[str, Any] = {
+        "mongodb_uri": uri,
+        "secret_keys": (_SECRET,),
+        "public_url": "http://127.0.0.1:8080",
+        "validation_workers": 1,  # each takes a quarter of a second to start
+    } | changes
     return Settings(**chosen)
 
 
@@ -142,15 +161,38 @@ def kept_uri(mongod_uri: str) -> str:
     return fresh_uri(mongod_uri)
 
 
-@pytest_asyncio.fixture
-async def rooms(kept_uri: str) -> AsyncIterator[Rooms]:
-    """Give everything wired up, on a prepared database that holds nothing else."""
+@pytest_asyncio.fixture(scope="session")
+async def shared_pool() -> AsyncIterator[Pool]:
+    """Give validation workers to all tests with ``rooms``: each takes a quarter of a second to start."""
+    made = Pool(2)
+    yield made
+    await made.close()
+
+
+@contextlib.asynccontextmanager
+async def emptied(kept_uri: str, shared_pool: Pool, **changes: Any) -> AsyncIterator[Rooms]:
+    """Wire up as ``prepared()`` does, on a database and validation workers that outlive it: a tenth of the work.
+
+    ``changes`` are settings; the database holds nothing that was there before.
+    """
     with MongoClient[Any](kept_uri) as client:
         database = client.get_default_database()
         for name in database.list_collection_names():
             database[name].delete_many({})
-    async with wired(settings_for(kept_uri)) as made:
-        await prepare(made.wiring, made.instance)
+    settings = settings_for(kept_uri, **changes)
+    validators = Validators(
+        shared_pool, cache_bytes=settings.validator_cache_bytes, max_schema_bytes=settings.schema_max_bytes
+    )
+    async with wired(settings) as own:
+        wiring = replace(own.wiring, validators=validators)
+        await prepare(wiring, own.instance)
+        yield replace(own, wiring=wiring, pool=shared_pool)
+
+
+@pytest_asyncio.fixture
+async def rooms(kept_uri: str, shared_pool: Pool) -> AsyncIterator[Rooms]:
+    """Give everything wired up, on a prepared database that holds nothing else."""
+    async with emptied(kept_uri, shared_pool) as made:
         yield made
 
 
@@ -191,6 +233,7 @@ class Server:
             "SCHEMA_USER_PORT": str(self.port),
             "SCHEMA_USER_GRPC_PORT": str(self.grpc_port or ""),
             "SCHEMA_USER_DATA_DIR": str(self.data_dir),
+            "SCHEMA_USER_VALIDATION_WORKERS": "2",
             "SCHEMA_USER_BOOTSTRAP_TOKEN": self.token,
             **self.environment,
         }

@@ -27,8 +27,6 @@ from granian.constants import Interfaces
 from granian.http import HTTP1Settings, HTTP2Settings
 from granian.server.embed import Server
 
-from schema_user.app import cancel_on_signals, create_app
-from schema_user.domain.contact import read_phone_tables
 from schema_user.logs import configure_logging
 from schema_user.process import DRAIN_SECONDS, STOP_SIGNALS, address_of
 from schema_user.settings import read_settings
@@ -64,6 +62,7 @@ _HTTP2: Final = HTTP2Settings(max_headers_size=_HEAD_BYTES, keep_alive_interval=
 
 def main() -> int:
     """Serve, and give the exit status."""
+    gc.disable()  # what is read at the start stays: looking for cycles in it again and again took a fifth of the time
     settings = read_settings()
     configure_logging(settings.log_level)
     try:
@@ -76,13 +75,16 @@ def main() -> int:
 
 async def _run(settings: Settings) -> None:
     """Serve until told to stop; whatever comes first, a signal or the end of the server, counts."""
+    from schema_user.app import cancel_on_signals, create_app
+    from schema_user.domain.contact import read_phone_tables
+
     leave, begin = cancel_on_signals(), asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _told, leave, begin)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     read_phone_tables()  # validation in this process has no time for that later
     app = create_app(settings)
-    gc.collect()
     gc.freeze()
+    gc.enable()
     with contextlib.suppress(asyncio.CancelledError):
         await begin.wait()
         async with app as door:
@@ -123,7 +125,7 @@ async def _grpc(door: Door, settings: Settings) -> GrpcServer | None:
         return None
     # Else it writes a line of no JSON for each request that is none, by whomever; it reads this when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from schema_user.rpc.grpc_port import listening  # noqa: PLC0415 -- few deployments need it
+    from schema_user.rpc.grpc_port import listening  # few deployments need it
 
     family, address = address_of(settings.host, settings.grpc_port)
     shown = f"[{address}]" if family is socket.AF_INET6 else address

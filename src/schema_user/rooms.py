@@ -20,6 +20,7 @@ from schema_user.store.connection import Database
 from schema_user.store.erasure import Erasure
 from schema_user.store.history import HistoryStore
 from schema_user.store.instance import InstanceStore
+from schema_user.store.job_digests import JobDigests
 from schema_user.store.jobs import JobStore
 from schema_user.store.mailbox import Mailbox
 from schema_user.store.markings import MarkingStore
@@ -107,6 +108,7 @@ async def wired(settings: Settings) -> AsyncIterator[Rooms]:
             claims=ClaimStore(database, claim_key),
             quotas=QuotaStore(database, claim_key),
             jobs=JobStore(database),
+            job_digests=JobDigests(database),
             schema_users=SchemaUsers(database),
             markings=MarkingStore(database, SchemaUsers(database)),
             validators=Validators(

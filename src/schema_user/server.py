@@ -42,6 +42,8 @@ _STOP_WAIT: Final = DRAIN_SECONDS + 20
 """Seconds for the HTTP processes to finish what they have begun: requests first, then messages on their way."""
 
 _POLL: Final = 0.02
+_WATCH: Final = 0.2
+"""Seconds between looks at whether an HTTP process has ended: another one takes longer to start."""
 _QUICK: Final = 10.0
 """An HTTP process that ends within this many seconds of its start is replaced after a pause, not at once."""
 
@@ -236,7 +238,7 @@ class _HttpProcesses:
         while True:
             self.start()
             self._begin()
-            time.sleep(_POLL)
+            time.sleep(_WATCH)
             for process, started_at in list(self._started_at.items()):
                 if (status := process.poll()) is None:
                     continue

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from schema_user.store.claims import ClaimStore
     from schema_user.store.history import HistoryStore
     from schema_user.store.instance import InstanceStore
+    from schema_user.store.job_digests import JobDigests
     from schema_user.store.jobs import JobStore
     from schema_user.store.markings import MarkingStore
     from schema_user.store.organizations import OrganizationStore
@@ -143,6 +144,7 @@ class Wiring:
     claims: ClaimStore
     quotas: QuotaStore
     jobs: JobStore
+    job_digests: JobDigests
     schema_users: SchemaUsers
     markings: MarkingStore
     validators: Validators

@@ -15,11 +15,15 @@ from pymongo import MongoClient
 
 from schema_user.domain.job import JobState
 from schema_user.store.embedded import socket_uri
+from tests.api.every_operation import guarded
 from tests.conftest import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.api.every_operation import Published
+    from tests.conftest import Api
 
 FAILURES = 5
 """Refused requests a minute to the token endpoint that ``proxied`` bears from one peer."""
@@ -32,6 +36,19 @@ ELSEWHERE = "127.1"
 def resting(short_dir: Path) -> Iterator[Server]:
     """Run a server whose messages wait, for all test files that want one."""
     yield from _running(short_dir / "resting", SCHEMA_USER_WORKER="false")
+
+
+@pytest.fixture(scope="session")
+def operator(resting: Server) -> Iterator[Api]:
+    """Call that server with the first token, which may do everything."""
+    with resting.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def operations(operator: Api) -> list[Published]:
+    """Give all operations that need a token."""
+    return guarded(operator)
 
 
 @pytest.fixture

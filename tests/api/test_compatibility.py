@@ -6,12 +6,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 from pymongo import MongoClient
 
 from schema_user.store.embedded import socket_uri
 from tests.conftest import SCHEMA, Api, Tenant, reason, violations
 
 PATH = "/v3alpha/user_schemas"
+PERMISSION = "urn:zitadel:schema:permission"
 
 
 def changed(**properties: Any) -> dict[str, Any]:
@@ -153,6 +155,27 @@ class TestMigrate:
         with tenant.caller("SCHEMA_AUTHOR") as author:
             assert author.put(one, json={"schema": SCHEMA}).status_code == 403
 
+    def test_saving_may_say_what_becomes_of_the_data(self, tenant: Tenant) -> None:
+        """``migration`` goes with a new schema under ``migrate``; elsewhere it is refused, and nothing is saved."""
+        one = f"{PATH}/{tenant.schema_id}"
+        user_id = tenant.user(data={"name": "Minnie", "extra": 1})
+        schema = changed(tier={"default": "basic"}, note={}) | {"required": ["tier"]}
+        how = {"rename": [{"source": "/extra", "target": "/note"}], "defaults": True}
+        for body, why in (
+            ({"schema": schema, "migration": how}, "MIGRATION_UNASKED"),
+            ({"compatibility": "migrate", "migration": how}, "MIGRATION_UNASKED"),
+            ({"schema": schema, "compatibility": "migrate", "migration": {"expression": "a["}}, "EXPRESSION_INVALID"),
+        ):
+            refused = tenant.owner.put(one, json=body)
+            assert (refused.status_code, reason(refused)) == (400, why), refused.text
+        assert tenant.owner.ok("GET", one)["schema"]["revision"] == 1
+        body = {"schema": schema, "compatibility": "migrate", "migration": how}
+        assert "jobId" not in tenant.owner.ok("PUT", f"{one}?validateOnly=true", body)
+        found = ended(tenant.owner, f"{one}/migrations/{tenant.owner.ok('PUT', one, body)['jobId']}")
+        assert (found["moved"], found["failed"]) == (1, 0)
+        user = tenant.owner.ok("GET", f"/v3alpha/users/{user_id}")["user"]
+        assert (user["schema"]["revision"], user["data"]) == (2, {"name": "Minnie", "note": 1, "tier": "basic"})
+
 
 class TestAnotherSchema:
     def test_the_error_says_what_became_of_the_data(self, tenant: Tenant) -> None:
@@ -174,3 +197,56 @@ class TestAnotherSchema:
             assert (metadata["fromSchemaId"], metadata["storedData"]) == (tenant.schema_id, "kept")
         user = tenant.owner.ok("GET", path)["user"]
         assert (user["schema"]["id"], user["data"]["age"]) == (tenant.schema_id, 3)
+
+    def test_the_same_of_a_value_that_is_taken(self, tenant: Tenant) -> None:
+        """Also where the data would match, with and without data: a value that somebody has under the other schema."""
+        schema = changed(extra={"type": "string", "urn:schema-user:unique": True})
+        other = tenant.owner.ok("POST", PATH, {"type": "card holder", "schema": schema})["id"]
+        tenant.user(schemaId=other, data={"name": "Max", "extra": "17"})
+        path = f"/v3alpha/users/{tenant.user(data={'name': 'Minnie', 'extra': '17'})}"
+        for more in ({}, {"data": {"name": "Daisy", "extra": "17"}}):
+            refused = tenant.owner.put(path, json={"schemaId": other, **more})
+            assert (refused.status_code, reason(refused)) == (409, "VALUE_TAKEN")
+            words = "data/extra is taken by another user; nothing was changed: the user keeps its schema and its data"
+            assert refused.json()["message"] == words
+            assert refused.json()["details"][0]["metadata"]["storedData"] == "kept"
+
+
+class TestOutdated:
+    @pytest.mark.parametrize("verb", ["part", "patch", "whole", "schema"])
+    def test_the_error_says_what_the_stored_data_lacks(self, tenant: Tenant, verb: str) -> None:
+        """Whoever changes a part of a user at an earlier revision learns of it, and where the rest must change."""
+        user_id = tenant.user(data={"name": "Minnie", "age": 3})
+        schema = changed(age={"minimum": 18}, tags={"type": "array", "maxItems": 0}) | {"required": ["extra"]}
+        tenant.owner.ok("PUT", f"{PATH}/{tenant.schema_id}", {"schema": schema})
+        at = f"/v3alpha/users/{user_id}"
+        merge = {"Content-Type": "application/merge-patch+json"}
+        refused = {
+            "part": lambda: tenant.owner.patch(f"{at}/data", json={"tags": ["x"]}, headers=merge),
+            "patch": lambda: tenant.owner.patch(at, json={"data": {"name": "M", "tags": ["x"]}}),
+            "whole": lambda: tenant.owner.put(at, json={"data": {"name": "M", "age": 4, "extra": 1}}),
+            "schema": lambda: tenant.owner.put(at, json={"schemaId": tenant.schema_id}),
+        }[verb]()
+        assert (refused.status_code, reason(refused)) == (400, "DATA_INVALID"), refused.text
+        places = {"part": ["data/age", "data/extra"], "patch": ["data/extra"], "whole": ["data/age"]}
+        wanted = places.get(verb, ["data/age", "data/extra"])
+        words = f"; the user is at revision 1, and its stored data fails revision 2 too, at {', '.join(wanted)}"
+        assert refused.json()["message"].endswith(words)
+        metadata = refused.json()["details"][0]["metadata"]
+        assert (metadata["userRevision"], metadata["storedFails"]) == ("1", ",".join(wanted))
+        assert set(violations(refused)) >= set(wanted)
+
+    def test_what_is_hidden_stays_so(self, tenant: Tenant) -> None:
+        """A user at an earlier revision is told of no place that it may not read; one that is up to date, nothing."""
+        hidden = changed(extra={"type": "integer", PERMISSION: {"owner": "rw"}})
+        schema_id = tenant.owner.ok("POST", PATH, {"type": "hidden", "schema": hidden})["id"]
+        user_id = tenant.user(schemaId=schema_id, data={"name": "Minnie", "extra": 1, "age": 3})
+        hidden["properties"]["extra"]["minimum"] = 5
+        tenant.owner.ok("PUT", f"{PATH}/{schema_id}", {"schema": hidden})
+        at = f"/v3alpha/users/{user_id}"
+        with tenant.caller(user_id=user_id) as itself:
+            refused = itself.put(at, json={"data": {"name": "M", "age": -1}})
+            assert refused.json()["message"].endswith("revision 1, and its stored data fails revision 2 too, at data")
+            assert "data/extra" not in refused.text
+        tenant.owner.ok("PUT", at, {"data": {"name": "Minnie", "extra": 5, "age": 3}})
+        assert "is at revision" not in tenant.owner.put(at, json={"data": {"name": "M", "age": -1}}).json()["message"]

@@ -23,15 +23,15 @@ def path(schema_id: str, job_id: str = "") -> str:
     return f"/v3alpha/user_schemas/{schema_id}/dry_run" + (f"/{job_id}" if job_id else "")
 
 
-def run(caller: Api, schema_id: str, schema: Any) -> Any:
-    """Start a dry run, wait for its end, and give what it found."""
-    response = caller.post(path(schema_id), json={"schema": schema})
+def run(caller: Api, schema_id: str, schema: Any, **transformation: Any) -> Any:
+    """Start a dry run, wait for its end, and give what it found, with its id."""
+    response = caller.post(path(schema_id), json={"schema": schema, **transformation})
     assert response.status_code == 202, response.text
     at, deadline = path(schema_id, response.json()["jobId"]), time.monotonic() + 30
     while True:
         found = caller.ok("GET", at)
         if found["state"] not in {"JOB_STATE_PENDING", "JOB_STATE_RUNNING"}:
-            return found
+            return {**found, "jobId": response.json()["jobId"]}
         assert time.monotonic() < deadline, found
         time.sleep(0.05)
 
@@ -166,7 +166,7 @@ class TestCommand:
         done = command(tenant, str(strict), "--schema", tenant.schema_id)
         assert done.returncode == 1, done.stderr
         assert "/age" in done.stdout
-        assert "the schemas: breaking; of 1 users 0 would pass, 1 would not" in done.stdout
+        assert "the schemas: breaking; of 1 user 0 would pass, 1 would not" in done.stdout
         [row] = [line for line in done.stdout.splitlines() if "data/age" in line]
         assert row.split() == ["1", "data/age", "required", "is", "required", user_id]
         missing = command(tenant, str(strict))
@@ -178,3 +178,67 @@ def command(tenant: Tenant, *arguments: str) -> subprocess.CompletedProcess[str]
     """Run the command beside the server."""
     whole = [sys.executable, "-m", "schema_user.cli", "schema", "dry-run", *arguments]
     return subprocess.run(whole, env=tenant.server.env(), capture_output=True, text=True, timeout=60, check=False)
+
+
+UNIQUE = {"type": "string", "urn:schema-user:unique": True}
+
+
+class TestSharedValues:
+    def test_who_shares_a_value_that_would_be_unique_is_told_of(self, tenant: Tenant) -> None:
+        """Each of them, by the place; as texts are compared without case. Who has a value alone passes."""
+        cards = ("17", "18", "a", "A")
+        users = [tenant.user(data={"name": "Minnie", "extra": card, "tags": ["x"]}) for card in cards]
+        found = run(tenant.owner, tenant.schema_id, with_property(extra=UNIQUE, tags={"items": UNIQUE}))
+        assert (found["done"], found["passed"], found["failed"]) == (4, 0, 4)
+        told = {(each["violation"]["field"], each["violation"]["reason"]): each["users"] for each in found["failing"]}
+        assert told == {("data/extra", "unique"): users[2:], ("data/tags/0", "unique"): users}
+        alone = run(tenant.owner, tenant.schema_id, with_property(name=UNIQUE | {"maxLength": 3}, extra=UNIQUE))
+        assert {each["violation"]["reason"] for each in alone["failing"]} == {"unique", "maxLength"}
+        assert (alone["passed"], alone["failed"]) == (0, 4)
+
+    def test_refuse_refuses_what_users_share(self, tenant: Tenant) -> None:
+        """By its dry run; and what was unique before is no news."""
+        one = f"/v3alpha/user_schemas/{tenant.schema_id}"
+        users = [tenant.user(data={"name": "Minnie", "extra": "17"}) for _ in range(2)]
+        schema = with_property(extra=UNIQUE)
+        tenant.owner.ok("PATCH", one, {"compatibility": "refuse"})
+        job_id = run(tenant.owner, tenant.schema_id, schema)["jobId"]
+        refused = tenant.owner.put(one, json={"schema": schema, "dryRunJobId": job_id})
+        assert (refused.status_code, reason(refused)) == (400, "DRY_RUN_UNFIT")
+        assert "2 users who would fail" in refused.json()["message"]
+        tenant.owner.ok("PATCH", one, {"compatibility": "allow", "schema": schema})
+        again = run(tenant.owner, tenant.schema_id, {**schema, "title": "Another"})
+        assert (again["passed"], again["failed"]) == (len(users), 0)
+
+
+def test_a_transformation_is_tried_before_it_is_needed(tenant: Tenant) -> None:
+    """Users are judged as a migration would make them, shared values among them; nothing is written."""
+    one, two = (tenant.user(data={"name": name, "age": 30, "tags": ["x"]}) for name in ("Minnie", "Max"))
+    late = tenant.user(data={"name": "Late"})
+    schema = with_property(label=UNIQUE, tier={"default": "basic"}) | {"required": ["label", "tier"]}
+    how = {"expression": "merge(@, {label: join('', tags)})", "defaults": True}
+    found = run(tenant.owner, tenant.schema_id, schema, **how)
+    told = {(each["violation"]["field"], each["violation"]["reason"]): each["users"] for each in found["failing"]}
+    assert told == {("data/label", "unique"): [one, two], ("expression", "expression"): [late]}
+    assert tenant.owner.ok("GET", f"/v3alpha/users/{one}")["user"]["data"] == {
+        "name": "Minnie",
+        "age": 30,
+        "tags": ["x"],
+    }
+    bad = tenant.owner.post(path(tenant.schema_id), json={"schema": {}, "patch": [{"op": "jump", "path": "/a"}]})
+    assert (bad.status_code, list(violations(bad))) == (400, ["patch/0/op"])
+    tenant.owner.ok("PATCH", f"/v3alpha/user_schemas/{tenant.schema_id}", {"compatibility": "refuse"})
+    speaks = tenant.owner.put(
+        f"/v3alpha/user_schemas/{tenant.schema_id}", json={"schema": schema, "dryRunJobId": found["jobId"]}
+    )
+    assert "not what it is" in speaks.json()["message"]
+
+
+def test_who_is_at_the_revision_is_not_transformed(tenant: Tenant) -> None:
+    """As in a migration to the current revision: of those who were moved already, the data is judged as it is."""
+    tenant.user(data={"name": "Minnie", "extra": 1})
+    schema = with_property(note={})
+    tenant.owner.ok("PUT", f"/v3alpha/user_schemas/{tenant.schema_id}", {"schema": schema})
+    tenant.user(data={"name": "Max", "extra": 1, "note": 2})
+    found = run(tenant.owner, tenant.schema_id, schema, rename=[{"source": "/extra", "target": "/note"}])
+    assert (found["passed"], found["failed"]) == (2, 0)

@@ -19,7 +19,6 @@ from tests.api.every_operation import (
     ORGANIZATION_HEADER,
     Place,
     Published,
-    guarded,
     is_open,
     published,
     with_value,
@@ -72,34 +71,15 @@ KINDS: Final = {
 
 
 @pytest.fixture(scope="module")
-def server(resting: Server) -> Server:
-    """Call a server whose messages wait."""
-    return resting
-
-
-@pytest.fixture(scope="module")
-def admin(server: Server) -> Iterator[Api]:
-    """Call with the first token."""
-    with server.client() as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def operations(admin: Api) -> list[Published]:
-    """Give all operations that need a token."""
-    return guarded(admin)
-
-
-@pytest.fixture(scope="module")
-def home(server: Server, admin: Api) -> Place:
+def home(resting: Server, operator: Api) -> Place:
     """Give the organization of the callers."""
-    return Place.make(server, admin)
+    return Place.make(resting, operator)
 
 
 @pytest.fixture(scope="module")
-def other(server: Server, admin: Api) -> Place:
+def other(resting: Server, operator: Api) -> Place:
     """Give the organization of somebody else."""
-    return Place.make(server, admin)
+    return Place.make(resting, operator)
 
 
 @pytest.fixture(scope="module")
@@ -220,10 +200,12 @@ def test_the_other_organization_finds_its_own(operations: list[Published], other
 
 @pytest.mark.parametrize("role", INSTANCE_CALLERS)
 def test_callers_of_the_instance_reach_every_organization(
-    operations: list[Published], admin: Api, server: Server, home: Place, other: Place, role: str
+    operations: list[Published], operator: Api, resting: Server, home: Place, other: Place, role: str
 ) -> None:
     """The viewer reads, the owner does all; a header that names another organization hides it from both."""
-    with server.client(admin.ok("POST", "/v3alpha/tokens", {"name": role, "roles": [{"role": role}]})["token"]) as one:
+    with resting.client(
+        operator.ok("POST", "/v3alpha/tokens", {"name": role, "roles": [{"role": role}]})["token"]
+    ) as one:
         for operation in operations:
             row = OPERATIONS[operation.name]
             permitted = role == "INSTANCE_OWNER" or row.reads
@@ -244,26 +226,26 @@ def test_callers_of_the_instance_reach_every_organization(
 
 
 @pytest.fixture(scope="module")
-def invalid(server: Server, admin: Api) -> Iterator[dict[str, Api | None]]:
+def invalid(resting: Server, operator: Api) -> Iterator[dict[str, Api | None]]:
     """Give a caller for each way in which a token is not valid; None: there is no token."""
-    place = Place.make(server, admin)
-    closed = Place.make(server, admin)
+    place = Place.make(resting, operator)
+    closed = Place.make(resting, operator)
     soon = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
     made: dict[str, Api | None] = {
         "none": None,
-        "unknown": server.client("sut_" + "A" * 43),
+        "unknown": resting.client("sut_" + "A" * 43),
         "expired": place.caller("ORG_OWNER", expirationDate=soon),
         "revoked": place.caller("ORG_OWNER"),
         "organization inactive": closed.caller("ORG_OWNER"),
         "user deactivated": place.caller("ORG_OWNER", user_id=place.ids["userId"]),
     }
-    found = admin.ok("POST", "/v3alpha/tokens/search", {"query": {"limit": 1000}})["result"]
+    found = operator.ok("POST", "/v3alpha/tokens/search", {"query": {"limit": 1000}})["result"]
     mine = {"roles": [{"role": "ORG_OWNER", "organizationId": place.organization_id}]}
     for token in found:
         if token["roles"] == mine["roles"] and "expirationDate" not in token and "userId" not in token:
-            admin.ok("DELETE", f"/v3alpha/tokens/{token['tokenId']}")
-    admin.ok("POST", f"/v3alpha/organizations/{closed.organization_id}/deactivate")
-    admin.ok("POST", f"/v3alpha/users/{place.ids['userId']}/deactivate")
+            operator.ok("DELETE", f"/v3alpha/tokens/{token['tokenId']}")
+    operator.ok("POST", f"/v3alpha/organizations/{closed.organization_id}/deactivate")
+    operator.ok("POST", f"/v3alpha/users/{place.ids['userId']}/deactivate")
     deadline = time.monotonic() + 5
     while any(caller and caller.get("/v3alpha/users/1").status_code != 401 for caller in made.values()):
         assert time.monotonic() < deadline, "within five seconds none of them is good"
@@ -278,13 +260,13 @@ def invalid(server: Server, admin: Api) -> Iterator[dict[str, Api | None]]:
     "way", [pytest.param(way, marks=[pytest.mark.soak] * (way not in {"none", "revoked"})) for way in INVALID]
 )
 def test_callers_without_a_valid_token_learn_nothing(
-    operations: list[Published], invalid: dict[str, Api | None], server: Server, home: Place, way: str
+    operations: list[Published], invalid: dict[str, Api | None], resting: Server, home: Place, way: str
 ) -> None:
     """401 and the same words, for what is there and for what is not, before anything else is looked at."""
     with contextlib.ExitStack() as stack:
         caller = invalid[way]
         if caller is None:
-            caller = stack.enter_context(server.client())
+            caller = stack.enter_context(resting.client())
             del caller.headers["Authorization"]
         texts = set()
         for operation in operations:
@@ -297,12 +279,14 @@ def test_callers_without_a_valid_token_learn_nothing(
         assert caller.get("/v3alpha/nothing").status_code == 401
 
 
-def test_every_operation_needs_a_token_or_says_why_not(admin: Api, server: Server) -> None:
+def test_every_operation_needs_a_token_or_says_why_not(operator: Api, resting: Server) -> None:
     """What is open without one stands in a list of its own, and nothing else is answered."""
-    names = {each.name.removesuffix("_head").removesuffix("_link").removesuffix("_code") for each in published(admin)}
+    names = {
+        each.name.removesuffix("_head").removesuffix("_link").removesuffix("_code") for each in published(operator)
+    }
     assert names >= set(OPEN)
-    with httpx.Client(base_url=server.url) as nobody:
-        for operation in published(admin):
+    with httpx.Client(base_url=resting.url) as nobody:
+        for operation in published(operator):
             if not is_open(operation):
                 path = re.sub(r"{(\w+)}", lambda match: NOTHING[match[1]], operation.path)
                 assert nobody.request(operation.method, path).status_code == 401, operation.name
@@ -310,7 +294,7 @@ def test_every_operation_needs_a_token_or_says_why_not(admin: Api, server: Serve
 
 @pytest.mark.parametrize("role", [*STRANGERS, *INSTANCE_CALLERS])
 def test_metrics_and_previews_ask_who_comes_from_elsewhere(
-    admin: Api, server: Server, strangers: dict[str, Api], home: Place, other: Place, role: str
+    operator: Api, resting: Server, strangers: dict[str, Api], home: Place, other: Place, role: str
 ) -> None:
     """Metrics are the instance's; a preview shows the texts of an organization to those who read its messages."""
     elsewhere = {"X-Forwarded-For": "192.0.2.1"}
@@ -319,8 +303,8 @@ def test_metrics_and_previews_ask_who_comes_from_elsewhere(
         if role in strangers:
             caller = strangers[role]
         else:
-            made = admin.ok("POST", "/v3alpha/tokens", {"name": role, "roles": [{"role": role}]})["token"]
-            caller = stack.enter_context(server.client(made))
+            made = operator.ok("POST", "/v3alpha/tokens", {"name": role, "roles": [{"role": role}]})["token"]
+            caller = stack.enter_context(resting.client(made))
         instance = role in INSTANCE_CALLERS
         assert caller.get("/metrics", headers=elsewhere).status_code == (200 if instance else 403)
         foreign = caller.get(preview + other.organization_id, headers=elsewhere)
@@ -330,11 +314,11 @@ def test_metrics_and_previews_ask_who_comes_from_elsewhere(
             assert without_ids(never, NOTHING) == without_ids(foreign, other.ids)
         own = caller.get(preview + home.organization_id, headers=elsewhere)
         assert own.status_code == (200 if instance or role == "ORG_OWNER" else 403)
-    assert httpx.get(server.url + "/metrics", headers=elsewhere).status_code == 401
-    assert httpx.get(server.url + preview, headers=elsewhere).status_code == 401
+    assert httpx.get(resting.url + "/metrics", headers=elsewhere).status_code == 401
+    assert httpx.get(resting.url + preview, headers=elsewhere).status_code == 401
 
 
-def test_page_tokens_are_worth_nothing_to_others(admin: Api, strangers: dict[str, Api], home: Place) -> None:
+def test_page_tokens_are_worth_nothing_to_others(operator: Api, strangers: dict[str, Api], home: Place) -> None:
     """Bound to caller, header and query: of another caller of the same organization too, and of another search."""
     for _ in range(2):
         home.user()
@@ -346,7 +330,7 @@ def test_page_tokens_are_worth_nothing_to_others(admin: Api, strangers: dict[str
     queried = {**following, "queries": [{"userIdQuery": {"id": home.ids["userId"]}}]}
     for caller, sent, headers, at in (
         (strangers["ORG_USER_MANAGER"], following, {}, path),
-        (admin, following, {}, path),
+        (operator, following, {}, path),
         (strangers["ORG_OWNER"], following, narrowed, path),
         (strangers["ORG_OWNER"], queried, {}, path),
         (strangers["ORG_OWNER"], following, {}, "/v3alpha/user_schemas/search"),

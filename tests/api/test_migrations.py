@@ -160,8 +160,56 @@ def test_the_command_moves_users_and_says_who_failed(tenant: Tenant) -> None:
     status, words = said("diff", "--schema", tenant.schema_id)
     assert status == 1
     assert "`/age` narrowed to ≥ 18" in words
+    status, words = said("migrate", tenant.schema_id, "--rename", "/extra=/note", "--dry-run")
+    assert status == 1
+    assert f"1 user would be moved (such as {good}), 0 left alone, 1 would fail; nothing was written" in words
+    assert data_of(tenant.owner, good) == {"name": "Good", "extra": 1}
     status, words = said("migrate", tenant.schema_id, "--rename", "/extra=/note")
     assert status == 1
     assert f"{bad}  DATA_INVALID  data/age" in words
-    assert "1 users moved, 0 left alone, 1 failed" in words
+    assert "1 user moved, 0 left alone, 1 failed" in words
     assert data_of(tenant.owner, good) == {"name": "Good", "note": 1}
+
+
+def test_a_migration_can_be_rehearsed(tenant: Tenant) -> None:
+    """With ``dryRun`` it says who would be moved and who would fail, and writes nothing; a value stays free."""
+    unique = {"type": "string", "urn:schema-user:unique": True}
+    bad, good = tenant.user(data={"name": "Bad", "age": 3}), tenant.user(data={"name": "Good", "extra": "x"})
+    schema = changed(age={"minimum": 18}, note=unique)
+    tenant.owner.ok("PUT", f"{PATH}/{tenant.schema_id}", {"schema": schema})
+    how = {"toRevision": 2, "rename": [{"source": "/extra", "target": "/note"}]}
+    before = [tenant.owner.ok("GET", f"/v3alpha/users/{each}") for each in (bad, good)]
+    found = migrate(tenant.owner, tenant.schema_id, **how, dryRun=True)
+    assert (found["dryRun"], found["moved"], found["examples"], found["failed"]) == (True, 1, [good], 1)
+    assert [(each["userId"], each["reason"]) for each in found["failures"]] == [(bad, "DATA_INVALID")]
+    assert [tenant.owner.ok("GET", f"/v3alpha/users/{each}") for each in (bad, good)] == before
+    assert len(tenant.owner.ok("GET", f"/v3alpha/users/{good}/history")["result"]) == 1
+    tenant.user(data={"name": "Other", "note": "x"})
+    taken = migrate(tenant.owner, tenant.schema_id, **how)
+    assert "dryRun" not in taken
+    assert [each["reason"] for each in taken["failures"]] == ["DATA_INVALID", "VALUE_TAKEN"]
+
+
+def test_who_is_behind_is_found_and_counted(tenant: Tenant) -> None:
+    """By schema and revision, beside other queries and as the opposite."""
+    bad, good = tenant.user(data={"name": "Bad", "age": 3}), tenant.user(data={"name": "Good"})
+    tenant.owner.ok("PUT", f"{PATH}/{tenant.schema_id}", {"schema": changed(age={"minimum": 18})})
+    migrate(tenant.owner, tenant.schema_id, toRevision=2)
+
+    def found(caller: Api, *queries: Any) -> tuple[str, set[str]]:
+        page = caller.ok("POST", "/v3alpha/users/search", {"queries": list(queries)})
+        return page["details"]["totalResult"], {each["userId"] for each in page["result"]}
+
+    def query(revision: int, method: str) -> dict[str, Any]:
+        asked = {"schemaId": tenant.schema_id, "revision": revision, "method": f"DATA_QUERY_METHOD_{method}"}
+        return {"schemaRevisionQuery": asked}
+
+    assert found(tenant.owner, query(2, "LESS")) == ("1", {bad})
+    assert found(tenant.owner, query(2, "GREATER_OR_EQUALS")) == ("1", {good})
+    assert found(tenant.owner, query(2, "EQUALS")) == ("1", {good})
+    assert found(tenant.owner, query(2, "LESS_OR_EQUALS")) == ("2", {bad, good})
+    assert found(tenant.owner, query(1, "GREATER"), {"userIdQuery": {"id": bad}}) == ("0", set())
+    mine = {"schemaIdQuery": {"id": tenant.schema_id}}
+    assert found(tenant.owner, mine, {"notQuery": {"query": query(2, "LESS")}}) == ("1", {good})
+    wrong = tenant.owner.post("/v3alpha/users/search", json={"queries": [query(0, "LESS")]})
+    assert list(violations(wrong)) == ["queries/0/schemaRevisionQuery/revision"]

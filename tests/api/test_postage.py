@@ -22,12 +22,13 @@ from schema_user.domain.user import Transition
 from schema_user.errors import Conflict, Exhausted, Unavailable, Unmet
 from schema_user.rooms import wired
 from schema_user.wiring import Turns, utc_now
-from tests.conftest import fresh_uri, prepared, settings_for
+from tests.conftest import emptied
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from schema_user.commands.change import Decision
+    from schema_user.validation.pool import Pool
     from schema_user.wiring import Wiring
 
 ADDRESS = "minnie@example.com"
@@ -36,9 +37,9 @@ DAY_SECONDS = 24 * 60 * 60
 
 
 @pytest_asyncio.fixture
-async def strict(mongod_uri: str) -> AsyncIterator[Wiring]:
+async def strict(kept_uri: str, shared_pool: Pool) -> AsyncIterator[Wiring]:
     """Wire up an instance that sends one message to an address in a day."""
-    async with prepared(settings_for(fresh_uri(mongod_uri), codes_per_address=1)) as rooms:
+    async with emptied(kept_uri, shared_pool, codes_per_address=1) as rooms:
         now = rooms.wiring.now()
         schema = UserSchema("any", None, "any", 1, '{"type": "object"}', "2020-12", SchemaState.ACTIVE, (), now, now)
         await rooms.wiring.schemas.insert(schema)

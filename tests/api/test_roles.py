@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.api.every_operation import ANYWHERE, OPERATIONS, ORGANIZATION_HEADER, Place, Published, guarded
+from tests.api.every_operation import ANYWHERE, OPERATIONS, ORGANIZATION_HEADER, Place, Published
 from tests.conftest import Api, Server, reason, violations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import httpx
 
 ALL: Final = frozenset(
@@ -56,34 +54,15 @@ USERS: Final = "/v3alpha/users"
 
 
 @pytest.fixture(scope="module")
-def server(resting: Server) -> Server:
-    """Call a server whose messages wait."""
-    return resting
-
-
-@pytest.fixture(scope="module")
-def admin(server: Server) -> Iterator[Api]:
-    """Call with the first token."""
-    with server.client() as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def operations(admin: Api) -> list[Published]:
-    """Give all operations that need a token."""
-    return guarded(admin)
-
-
-@pytest.fixture(scope="module")
-def place(server: Server, admin: Api) -> Place:
+def place(resting: Server, operator: Api) -> Place:
     """Give an organization with one of everything."""
-    return Place.make(server, admin)
+    return Place.make(resting, operator)
 
 
 @pytest.fixture(scope="module")
-def elsewhere(server: Server, admin: Api) -> Place:
+def elsewhere(resting: Server, operator: Api) -> Place:
     """Give another organization."""
-    return Place.make(server, admin)
+    return Place.make(resting, operator)
 
 
 def holding(place: Place, role: str, organization_id: str | None, user_id: str | None = None) -> Api:

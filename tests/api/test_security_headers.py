@@ -121,9 +121,9 @@ class TestCors:
             assert "Origin" in answer.headers["vary"]
             assert "access-control-allow-credentials" not in answer.headers
 
-    @pytest.mark.parametrize(
-        "origin",
-        [
+    async def test_any_other_origin(self, mongod_uri: str) -> None:
+        """It gets the answers of everybody; a cache is told that others may get more."""
+        others = (
             "https://evil.example",
             "null",
             "https://app.example.com.evil.example",
@@ -131,16 +131,14 @@ class TestCors:
             APP + ":8443",
             "*",
             "",
-        ],
-    )
-    async def test_any_other_origin(self, mongod_uri: str, origin: str) -> None:
-        """It gets the answers of everybody; a cache is told that others may get more."""
+        )
         async with answering(fresh_uri(mongod_uri), cors_origins=(APP,)) as client:
             client.headers.pop("Authorization")
-            asked = await client.options("/v3alpha/users/1", headers={**_ASKED, "Origin": origin})
-            read = await client.get("/health/live", headers={"Origin": origin})
-        assert asked.status_code == 401
-        assert crossing(asked) == crossing(read) == ["vary"]
+            for origin in others:
+                asked = await client.options("/v3alpha/users/1", headers={**_ASKED, "Origin": origin})
+                read = await client.get("/health/live", headers={"Origin": origin})
+                assert asked.status_code == 401, origin
+                assert crossing(asked) == crossing(read) == ["vary"], origin
 
     async def test_what_is_not_crossed(self, mongod_uri: str) -> None:
         """Pages for people, and the metrics, are no page's to read: this machine may see them without a token."""

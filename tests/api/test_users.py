@@ -249,11 +249,19 @@ def test_malformed_searches_are_refused_with_the_pointer(tenant: Tenant) -> None
         ({"queries": [{"dataQuery": {"path": "/a"}}]}, "queries/0/dataQuery/value"),
         ({"queries": [{"usernameQuery": {"username": {"$gt": ""}}}]}, "queries/0/usernameQuery/username"),
         ({"queries": [deep]}, "queries/0" + "/notQuery/query" * 20),
+        ({"queries": [{"orQuery": {"queries": [{"userIdQuery": {"id": "1"}}] * 500}}] * 2}, "queries"),
+        ({"queries": [{"userIdQuery": {"id": "1"}}] * 1001}, "queries"),
         ({"pageToken": "00"}, "pageToken"),
         ({"pageToken": "not hex"}, "pageToken"),
     ):
         response = tenant.owner.post(PATH + "/_search", json=body)
         assert (response.status_code, list(violations(response))) == (400, [field]), (body, response.text)
+    assert tenant.owner.post(PATH + "/_search", json={"queries": [either_of("1") for _ in range(500)]}).is_success
+
+
+def either_of(user_id: str) -> dict[str, Any]:
+    """Give a query that holds another one."""
+    return {"orQuery": {"queries": [{"userIdQuery": {"id": user_id}}]}}
 
 
 COLUMNS = ["ID", "CREATION_DATE", "CHANGE_DATE", "EMAIL", "PHONE", "STATE", "SCHEMA_ID", "SCHEMA_TYPE"]

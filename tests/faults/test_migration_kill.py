@@ -49,7 +49,7 @@ async def test_nobody_is_moved_twice_after_kill_9(mongod_uri: str) -> None:
         await crowd(rooms, schema.schema_id)
         target = SchemaTarget(OPERATOR, schema.schema_id)
         await update_schema(wiring, target, UpdateSchema(document={"properties": {"marks": {"type": "array"}}}))
-        job = (await start_migration(wiring, OPERATOR, schema.schema_id, Migration(2, patch=[MARKED]))).job
+        job = (await start_migration(wiring, OPERATOR, schema.schema_id, Migration(to_revision=2, patch=[MARKED]))).job
         killed = worker(uri)
         try:
             at = await until_begun(rooms, job)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from dataclasses import replace as replace_page
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from schema_user.errors import Malformed, Unmet
 from schema_user.queries import search_users
 from schema_user.store import search
 from schema_user.store.connection import Collection, raw
+from schema_user.store.data_ranges import DataRanges
 from schema_user.store.users import to_document
 from tests.conftest import fresh_uri, prepared, settings_for
 
@@ -166,9 +168,8 @@ async def reads(
         index, lower, upper, fields = bounds
         shown = {"_id": 0} | dict.fromkeys(fields, 1)
         ends = {"hint": dict(index), "min": dict(lower), "max": dict(upper), "limit": options["limit"]}
-        covered.append(
-            {"find": "users", "filter": {}, "projection": shown, "sort": dict(options.get("sort") or {})} | ends
-        )
+        more = {"sort": dict(options.get("sort") or {}), "skip": options.get("skip", 0)}
+        covered.append({"find": "users", "filter": {}, "projection": shown} | ends | more)
         return await read_keys(self, *bounds, **options)
 
     monkeypatch.setattr(Collection, "keys", reading)
@@ -228,10 +229,10 @@ async def many(rooms: Rooms) -> str:
     schema = await wiring.schemas.find(schema_id)
     plan = await wiring.plans.get(schema) if schema else None
     assert plan is not None
-    documents = []
+    documents, began = [], wiring.now()
     for number in range(3000):
         data = {"town": f"Bern{number:05}", "years": number, "since": "2026-01-01", "kinds": [str(number % 7), "x"]}
-        at = wiring.now() + timedelta(milliseconds=number)
+        at = began + timedelta(milliseconds=number // 2)  # two at once: then the ids decide
         user = User(f"u{number:05}", f"o{number % 3}", schema_id, 1, data, created_at=at, changed_at=at)
         documents.append(raw(to_document(replace(user, indexed=plan.entries(data), marking=plan.fingerprint))))
     await rooms.database.collection("users").write_all("insert", documents)
@@ -276,12 +277,35 @@ async def test_many_results_are_met_in_their_order_and_not_sorted(
     for asked in (Data("/kinds", TEXT.EQUALS, "x"), Data("/years", KIND.GREATER, 100)):
         for caller in (OPERATOR, VIEWER):
             monkeypatch.setattr(search, "EXACT", 900)
-            *_, paged, counted = await reads(rooms, asked, caller, monkeypatch)
+            told = await reads(rooms, asked, caller, monkeypatch)
+            *_, paged = [each for each in told if each.command != "keys"]
+            [counted] = [each for each in told if each.command == "keys"]
             assert "COLLSCAN" not in counted.stages | paged.stages
             assert not paged.stages & {"SORT", "SAMPLE"}
-            assert (counted.command, counted.documents) == ("keys", 0)
+            assert counted.documents == 0
             assert counted.keys <= 902
             assert paged.keys < 150, (asked, caller, paged)
+
+
+@pytest.mark.usefixtures("many")
+@pytest.mark.parametrize(("column", "ascending"), [("id", True), ("creation_date", True), ("creation_date", False)])
+async def test_a_later_page_of_many_goes_on_where_the_last_one_ended_and_counts_nothing(
+    rooms: Rooms, monkeypatch: pytest.MonkeyPatch, column: str, *, ascending: bool
+) -> None:
+    """The token knows the estimate; of what lies before the page nothing is read."""
+    monkeypatch.setattr(search, "EXACT", 900)
+    asked = Data("/years", KIND.GREATER, 100)
+    page = Page(column, ascending=ascending, offset=2000, limit=10)
+    first, _ = await search_users(rooms.wiring, OPERATOR, asked, page)
+    later = replace_page(page, token=first.next_token)
+    [paged] = await reads(rooms, asked, OPERATOR, monkeypatch, later)
+    assert paged.command == "aggregate"
+    assert paged.keys <= 20, paged
+    monkeypatch.setattr(search, "EXACT", 900)
+    second, _ = await search_users(rooms.wiring, OPERATOR, asked, later)
+    assert (second.total, second.is_estimate) == (first.total, True)
+    numbers = range(2111, 2121) if ascending else range(989, 979, -1)
+    assert [user.user_id for user in second.items] == [f"u{number:05}" for number in numbers]
 
 
 @pytest.mark.usefixtures("many")
@@ -290,10 +314,11 @@ async def test_a_page_of_a_range_that_holds_for_few_of_many_is_sorted_by_the_ind
     rooms: Rooms, monkeypatch: pytest.MonkeyPatch, column: str
 ) -> None:
     """To go through everybody would take long, and to fetch what is found as well: only keys are read and sorted."""
+    monkeypatch.setattr(DataRanges, "guess", lambda _self, _asked: 100)
     monkeypatch.setattr(search, "EXACT", 50)
     asked, page = Data("/years", KIND.GREATER_OR_EQUALS, 2900), Page(column, ascending=True, offset=5, limit=10)
     told = await reads(rooms, asked, OPERATOR, monkeypatch, page)
-    assert [each.documents for each in told if each.command == "keys"] == [0, 0]
+    assert {each.documents for each in told if each.command == "keys"} == {0}
     assert "SORT" in told[-1].stages
     monkeypatch.setattr(search, "EXACT", 50)
     result, _ = await search_users(rooms.wiring, OPERATOR, asked, page)
@@ -320,6 +345,40 @@ async def test_pages_of_a_range_follow_each_other(
         if token is None:
             break
     assert seen == [f"u{number:05}" for number in (range(2700, 3000) if ascending else range(2999, 2699, -1))]
+
+
+@pytest.mark.usefixtures("many")
+async def test_a_later_page_of_what_was_counted_reads_no_users_but_its_own(
+    rooms: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a sample says: the keys of up to as many as are counted are read and sorted."""
+    monkeypatch.setattr(DataRanges, "guess", lambda _self, _asked: 290)
+    asked, page = Data("/years", KIND.GREATER_OR_EQUALS, 2700), Page("creation_date", limit=10)
+    monkeypatch.setattr(search, "EXACT", 300)
+    first, _ = await search_users(rooms.wiring, OPERATOR, asked, page)
+    [counted] = await reads(rooms, asked, OPERATOR, monkeypatch, replace_page(page, token=first.next_token))
+    assert (counted.command, counted.documents) == ("keys", 0)
+
+
+@pytest.mark.usefixtures("many")
+@pytest.mark.parametrize("guess", [0, 30, 100, 1_000_000])
+@pytest.mark.parametrize("column", ["id", "creation_date", "change_date"])
+async def test_a_sample_that_is_wrong_changes_neither_the_count_nor_the_page(
+    wiring: Wiring, monkeypatch: pytest.MonkeyPatch, column: str, guess: int
+) -> None:
+    """It is minutes old, and many may have come or gone; it only says which way is the shorter one."""
+    monkeypatch.setattr(DataRanges, "guess", lambda _self, _asked: guess)
+    monkeypatch.setattr(search, "EXACT", 60)
+    for start, total in ((2990, 10), (2950, 50)):
+        asked = AllOf((Data("/years", KIND.GREATER_OR_EQUALS, start), Data("/years", KIND.LESS, 3000)))
+        result, _ = await search_users(wiring, OPERATOR, asked, Page(column, ascending=True, offset=2, limit=5))
+        assert [user.user_id for user in result.items] == [f"u{start + at:05}" for at in range(2, 7)]
+        assert (result.total, result.is_estimate) == (total, False)
+    result, _ = await search_users(
+        wiring, OPERATOR, Data("/years", KIND.GREATER_OR_EQUALS, 2900), Page(column, limit=1)
+    )
+    assert result.is_estimate
+    assert result.total >= 61
 
 
 async def test_whoever_has_two_values_in_a_range_counts_once(wiring: Wiring) -> None:

@@ -14,6 +14,7 @@ from msgspec import structs
 
 from schema_user.commands.jobs import MOST_UNFINISHED, start_job
 from schema_user.domain.job import Job, JobKind, JobState, Progress
+from schema_user.domain.search import AllOf, DataMethod, Is, Number, Page
 from schema_user.domain.user import User
 from schema_user.errors import Exhausted, Unavailable
 from schema_user.jobs.runner import JobFailed, Rhythm, Runner, running_jobs
@@ -238,6 +239,21 @@ class TestPages:
                 told = await explained(rooms, where)
                 assert "SORT" not in str(told["queryPlanner"]["winningPlan"])
                 assert told["executionStats"]["totalKeysExamined"] <= 6
+
+    async def test_who_is_behind_a_revision_is_found_by_an_index(self, rooms: Rooms) -> None:
+        """Few of many are found without reading the many."""
+        now, users = rooms.wiring.now(), rooms.database.collection("users")
+        for number in range(60):
+            revision = 1 if number % 20 == 7 else 2
+            await users.insert(to_document(User(f"u{number:02}", "o", "s", revision, {}, now, now)))
+        behind = AllOf((Is("schema_id", "s"), Number("schema_revision", 2, DataMethod.LESS)))
+        scope, page = {"deleted": False, "organization_id": {"$in": ["o"]}}, Page("creation_date", limit=10)
+        found = await rooms.wiring.users.search(scope, behind, page, "b")
+        assert [each.user_id for each in found.items] == ["u47", "u27", "u07"]
+        where = {"$and": [scope, rooms.wiring.users.filter(behind)]}
+        command = {"find": "users", "filter": where, "sort": {"created_at": -1, "_id": -1}, "limit": 11}
+        told = await rooms.database._raw.command({"explain": command, "verbosity": "executionStats"})
+        assert told["executionStats"]["totalKeysExamined"] <= 4
 
 
 async def explained(rooms: Rooms, where: dict[str, Any]) -> Any:

@@ -41,7 +41,7 @@ from schema_user.queries import get_message
 from schema_user.store.relay import Relay
 from schema_user.store.users import MAX_PENDING, UserStore
 from schema_user.store.webhooks import WebhookStore
-from tests.conftest import fresh_uri, prepared, settings_for
+from tests.conftest import emptied, fresh_uri, prepared, settings_for
 from tests.webhook_receiver import HANGS, Receiver, receiving
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from schema_user.domain.user import User
     from schema_user.rooms import Rooms
     from schema_user.store.connection import Document
+    from schema_user.validation.pool import Pool
     from schema_user.wiring import Wiring
 
 ALL = tuple(EventType)
@@ -66,9 +67,9 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-async def rooms(mongod_uri: str) -> AsyncIterator[Rooms]:
+async def rooms(kept_uri: str, shared_pool: Pool) -> AsyncIterator[Rooms]:
     """Give everything wired up, where receivers may be on this machine."""
-    async with prepared(settings_for(fresh_uri(mongod_uri), allow_private_addresses=True)) as made:
+    async with emptied(kept_uri, shared_pool, allow_private_addresses=True) as made:
         yield made
 
 

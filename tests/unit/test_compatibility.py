@@ -90,13 +90,33 @@ CASES: dict[str, tuple[Any, Any, Verdict, list[tuple[str, str]]]] = {
         CLOSED,
         {**CLOSED, "properties": {"a": {}, "b": {"type": "string"}}},
         SAFE,
-        [("propertyAdded", "`/b` was added"), ("allowed", "`/b` is allowed now")],
+        [("propertyAdded", "`/b` was added")],
+    ),
+    "required property of a closed one": (
+        {**CLOSED, "required": ["a"]},
+        {**CLOSED, "properties": {"b": {"default": 1}}, "required": ["b"]},
+        BREAKING,
+        [
+            ("requiredAdded", "`/b` was added, and is required"),
+            ("propertyRemoved", "`/a` was removed, and is no longer allowed"),
+        ],
+    ),
+    "breaking first": (
+        within({"title": "A", "minLength": 1, "not": {"const": 1}}),
+        {**within({"title": "B", "minLength": 2, "not": {"const": 2}}), "anyOf": [{"title": "A"}, {"title": "A"}]},
+        BREAKING,
+        [
+            ("boundNarrowed", "`/a` narrowed to at least 2 characters"),
+            ("notChanged", "`/a` differs in a schema that it must not match (not)"),
+            ("anyOfAdded", "the document must match one of the alternatives in anyOf"),
+            ("annotationChanged", "`/a` has another title"),
+        ],
     ),
     "property of an open one": (
         OPEN,
         {**OPEN, "properties": {"a": {}, "b": {"type": "string"}}},
         BREAKING,
-        [("propertyAdded", "`/b` was added"), ("typeNarrowed", "`/b` narrowed from any type to string")],
+        [("typeNarrowed", "`/b` narrowed from any type to string"), ("propertyAdded", "`/b` was added")],
     ),
     "property gone": (
         CLOSED,

@@ -112,10 +112,10 @@ class TestResetCodes:
         email, phone = before.contact.email, before.contact.phone
         assert email
         assert phone
-        verified = before.contact.put(Channel.PHONE, dataclasses.replace(phone, is_verified=True))
+        verified = before.contact.put(Channel.PHONE, structs.replace(phone, is_verified=True))
         for contact, alive in (
             (before.contact.put(Channel.PHONE, None), False),
-            (before.contact.put(Channel.EMAIL, dataclasses.replace(email, value="n@example.com")), False),
+            (before.contact.put(Channel.EMAIL, structs.replace(email, value="n@example.com")), False),
             (verified, True),
         ):
             after = advanced(before, structs.replace(before, contact=contact), NOW)

@@ -185,3 +185,22 @@ async def test_a_bounded_number_of_values_is_kept() -> None:
         await settled()
         assert len(source.known._values) <= 3
     assert not source.known._flights
+
+
+async def test_who_peeks_never_waits_and_what_grows_old_is_asked_for_meanwhile() -> None:
+    """Nothing is asked for of which nothing is known; after half of its time a value is asked for once."""
+    source = Source()
+    assert source.known.peek("a") is None
+    await settled()
+    assert source.asked == []
+    await source.known.get("a")
+    source.now += 2.4
+    assert source.known.peek("a") == "a1"
+    assert len(source.asked) == 1
+    source.now += 0.1
+    assert [source.known.peek("a"), source.known.peek("a")] == ["a1", "a1"]
+    await settled()
+    assert len(source.asked) == 2
+    assert source.known.peek("a") == "a2"
+    source.now += 5.0
+    assert source.known.peek("a") is None

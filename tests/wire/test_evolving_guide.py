@@ -21,6 +21,7 @@ GUIDE = BLOCK.findall((ROOT / "docs/evolving.md").read_text(encoding="utf-8"))
 HELPERS = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))[0]
 URL = "http://127.0.0.1:8080"
 END = "--- the end of a block ---"
+LACKS = "its stored data fails revision 2 too, at data/display, data/family, data/surname"
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +59,18 @@ def test_every_block_does_what_the_guide_says(outputs: list[str]) -> None:
     """The statuses of all calls and the findings that the prose relies on, block by block."""
     expected: list[tuple[list[int], list[str]]] = [
         ([201, 201, 201, 201], []),
-        ([], ['`/born` must be of the format "date"', "breaking"]),
+        ([], ["`/family` was added, and is required", '`/born` must be of the format "date"', "breaking"]),
         ([], ["of 3 users 0 would pass, 3 would not"]),
         ([202, 200], ['"state": "JOB_STATE_DONE"', '"failed": 3']),
-        ([200, 400, 200, 200, 400], ["the dry run found 3 users who would fail", "display is required"]),
+        ([], ["of 3 users 2 would pass, 1 would not"]),
+        (
+            [200, 400, 200, 200, 400],
+            ["the dry run found 3 users who would fail", "display is required; the user", LACKS],
+        ),
         ([202, 200, 200], ['"moved": 2', '"failed": 1', '"display": "Minnie Mouse"', '"loans": 0']),
-        ([], ["1 users moved, 2 left alone, 0 failed"]),
-        ([200, 200], ['"filled": 3', '"holderId": "daisy"']),
+        ([200], ['"totalResult": "1"', '"userId": "daisy"']),
+        ([], ["1 user would be moved (such as daisy), 2 left alone, 0 would", "1 user moved, 2 left alone, 0 failed"]),
+        ([200, 200], ["is the value of another user too  daisy, minnie", '"filled": 3', '"holderId": "daisy"']),
         ([200, 202, 200], ['"duplicates": []']),
         ([200] * 5, []),
         ([201, 200, 400, 200], ["2 users moved, 0 left alone, 0 failed"]),

@@ -189,7 +189,7 @@ FIELDS: Final[dict[str, tuple[str, Any]]] = {
         "How users of the schema may prove who they are.",
         ["AUTHENTICATOR_TYPE_USERNAME", "AUTHENTICATOR_TYPE_PASSWORD"],
     ),
-    "queries": ("The queries.", None),
+    "queries": ("The queries: at most 1,000, those inside others included, and 20 deep.", None),
     "query": ("Which part of the results, and in which direction.", None),
     "UserNotBody.query": ("The query.", None),
     "SchemaNotBody.query": ("The query.", None),
@@ -237,6 +237,12 @@ FIELDS: Final[dict[str, tuple[str, Any]]] = {
     "schemaId": ("The id of the user schema.", SCHEMA_ID),
     "schemaIdQuery": ("By user schema.", None),
     "schemaTypeQuery": ("By the type of the user schema.", None),
+    "schemaRevisionQuery": ("By the revision that the data passed: who is behind, and who is not.", None),
+    "SchemaRevisionQuery.revision": ("The revision that the user's is compared with.", 3),
+    "SchemaRevisionQuery.method": (
+        "How: `DATA_QUERY_METHOD_LESS` finds who is behind the revision.",
+        "DATA_QUERY_METHOD_LESS",
+    ),
     "sendCode": ("The service sends the code; this is also what happens if nothing else is said.", {}),
     "sequence": (
         "The version: 1 at first, one more with each change. A 64-bit integer; in quotes it is the ETag.",
@@ -395,7 +401,7 @@ FIELDS: Final[dict[str, tuple[str, Any]]] = {
     "orFilter": ("One of these filters holds.", None),
     "andFilter": ("All of these filters hold.", None),
     "notFilter": ("This filter does not hold.", None),
-    **{f"{kind}FiltersBody.queries": ("The filters.", None) for kind in ("User", "Schema")},
+    **{f"{kind}FiltersBody.queries": ("The filters: at most 1,000, 20 deep.", None) for kind in ("User", "Schema")},
     "UserNotFilterBody.query": ("The filter.", None),
     "filter": ("The filter.", None),
     "jobId": ("The id of the job.", JOB_ID),
@@ -436,13 +442,22 @@ FIELDS: Final[dict[str, tuple[str, Any]]] = {
     "rename": ("Properties that get another name or place, where they are there.", None),
     "RenameBody.source": ("Where the property is: a JSON Pointer in the data.", "/surname"),
     "RenameBody.target": ("Where it shall be; what is there already makes the user fail.", "/familyName"),
-    "MigrationBody.patch": ("A JSON Patch (RFC 6902) of each user's data.", [{"op": "remove", "path": "/obsolete"}]),
+    **{
+        f"{kind}Body.patch": ("A JSON Patch (RFC 6902) of each user's data.", [{"op": "remove", "path": "/obsolete"}])
+        for kind in ("Transformation", "DryRun", "Migration")
+    },
     "expression": (
         "A JMESPath expression; what it makes of each user's data is the new data.",
         "merge(@, {displayName: join(' ', [givenName, familyName])})",
     ),
     "defaults": ("true: missing properties get the defaults that the schema names.", True),
-    "moved": ("How many users were moved.", 1180),
+    "migration": (
+        "What users' data becomes in the migration that saving begins; for a new `schema`, `compatibility` `migrate`.",
+        None,
+    ),
+    "dryRun": ("true: nothing is written; `moved` and `failures` say what would become of the users.", True),
+    "moved": ("How many users were moved, or with `dryRun` would be.", 1180),
+    "examples": ("The ids of the first ten of them.", [USER_ID]),
     "skipped": ("How many were left alone: at the revision already, or gone.", 18),
     "MigrationView.failed": ("How many could not be moved.", 2),
     "MigrationView.state": ("How far the job is.", "JOB_STATE_RUNNING"),

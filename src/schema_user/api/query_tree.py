@@ -1,4 +1,4 @@
-"""Queries that hold others, as every search of every version has them: or, and, not, at most 20 deep."""
+"""Queries that hold others, as every search of every version has them: or, and, not; 1,000 at most, 20 deep."""
 
 from __future__ import annotations
 
@@ -32,13 +32,35 @@ def query_tree(bodies: Sequence[Body], leaf: Leaf, at: str = "queries") -> searc
     """Turn the queries of a search, which stand in its body ``at`` a pointer, into one that all of them must satisfy.
 
     Raises:
-        Malformed: for a query with no member or several, or nested more than 20 deep.
+        Malformed: for a query with no member or several, nested more than 20 deep, or more than 1,000 of them.
     """
     found: list[Violation] = []
+    if _count(bodies, search.MAX_QUERIES) > search.MAX_QUERIES:
+        raise refused(
+            [Violation(at, f"must be at most {search.MAX_QUERIES} queries, nested ones included", "maxItems")]
+        )
     made = _all(bodies, at, search.MAX_DEPTH, leaf, found)
     if found:
         raise refused(found)
     return search.AllOf(made)
+
+
+def _count(bodies: Sequence[Body], most: int) -> int:
+    """Count queries with those that they hold; of more than ``most``, only that they are more."""
+    count, waiting = 0, [iter(bodies)]
+    while waiting and count <= most:
+        body = next(waiting[-1], None)
+        if body is None:
+            waiting.pop()
+            continue
+        count += 1
+        for field in body.__struct_fields__:
+            member = getattr(body, field)
+            if isinstance(member, QueriesBody):
+                waiting.append(iter(member.queries))
+            elif isinstance(member, NotBody):
+                waiting.append(iter([member.query]))
+    return count
 
 
 def _all(bodies: Sequence[Body], at: str, levels: int, leaf: Leaf, found: list[Violation]) -> tuple[search.Query, ...]:

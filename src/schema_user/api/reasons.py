@@ -47,6 +47,7 @@ _BY_FAULT: Final[dict[type[errors.Fault], dict[str, str]]] = {
         "INDEX_LIMIT": "Too many values of the data would be indexed (1,000 of a user) or unique (50).",
         "INDEX_NOT_READY": "A user schema has marked the path lately; users from before it are still being indexed.",
         "SEARCH_TOO_BROAD": "The search takes more than 2 s; ask for equal values, a prefix, a suffix or a range.",
+        "MIGRATION_UNASKED": "`migration` goes with a new schema that is saved under `compatibility` `migrate`.",
         "MESSAGE_DONE": "The message was sent or dropped already; it is neither sent again nor dropped.",
         "JOB_NOT_ENDED": "The job has not ended, and only one that has is tried again.",
         "HISTORY_EXPIRED": "The user cannot be given as it was then: an entry that it takes is not kept any more.",

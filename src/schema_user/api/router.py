@@ -9,6 +9,7 @@ from litestar import Litestar, Request, Response
 from litestar.enums import HttpMethod, MediaType
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.handlers import HTTPRouteHandler
+from litestar.plugins.core import MsgspecDIPlugin
 
 from schema_user.api import docs, health, management_v1, oauth, ui
 from schema_user.api.door import log_unexpected
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from litestar.datastructures import State
+    from litestar.plugins import PluginProtocol
 
 ROUTES: list[HTTPRouteHandler] = [
     *users.ROUTES,
@@ -119,13 +121,21 @@ def _options() -> list[HTTPRouteHandler]:
     return [at(path, ", ".join(sorted(found))) for path, found in methods.items()]
 
 
+class _Router(Litestar):
+    """Litestar without its plugins for models of pydantic and attrs: no route has any, and to read them takes long."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return [*plugins, MsgspecDIPlugin()]
+
+
 def make_router(state: State, lifespan: Callable[[Litestar], contextlib.AbstractAsyncContextManager[None]]) -> Litestar:
     """Make the application.
 
     ``state`` holds ``metrics`` and ``openapi``, which makes the reference; ``lifespan`` adds ``wiring``,
     ``gatekeeper``, ``previews`` and ``database`` to it while the application runs.
     """
-    return Litestar(
+    return _Router(
         route_handlers=[*_options(), *ROUTES],
         state=state,
         lifespan=[lifespan],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from schema_user.cli import transformations
 from schema_user.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def add_to(schema: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     dry_run.add_argument(
         "--schema", metavar="ID|TYPE", help="the schema that it is to be a revision of; absent: the type is FILE's name"
     )
+    transformations.add_to(dry_run)
     dry_run.add_argument("--json", action="store_true", help="answer as GET /v3alpha/user_schemas/{id}/dry_run/{jobId}")
     dry_run.set_defaults(run=_dry_run)
 
@@ -46,7 +48,8 @@ def _dry_run(options: argparse.Namespace, settings: Settings) -> int:
 
     import msgspec
 
-    from schema_user.api.v3alpha.dry_runs import JobStateName, dry_run_view
+    from schema_user.api.v3alpha.dry_runs import dry_run_view
+    from schema_user.api.v3alpha.jobs import JobStateName
 
     view = dry_run_view(asyncio.run(_judged(options, settings)))
     if options.json:
@@ -65,10 +68,11 @@ async def _judged(options: argparse.Namespace, settings: Settings) -> Job:
     from schema_user.commands.tokens import OPERATOR
 
     body = decode(b'{"schema":%s}' % json_file(options.file), DryRunBody, settings.body_max_depth)
+    asked = transformations.transformation_of(options)
     async with rooms(settings) as opened:
         hint = "" if options.schema else "; name one by --schema"
         schema_id = await found_schema(opened.wiring, options.schema or options.file.stem, hint)
-        started = await start_dry_run(opened.wiring, OPERATOR, schema_id, body.schema)
+        started = await start_dry_run(opened.wiring, OPERATOR, schema_id, body.schema, asked if asked.changes else None)
         return await followed(opened.wiring, started.job, "judging users")
 
 
@@ -147,7 +151,7 @@ def _show(view: DryRunView) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from schema_user.cli.terminal import printable, unbroken
+    from schema_user.cli.terminal import counted, printable, unbroken
 
     out = unbroken()
     box = HEAVY_HEAD if out.is_terminal else None
@@ -164,4 +168,5 @@ def _show(view: DryRunView) -> None:
     if view.error:
         out.print(f"the dry run failed: {view.error}", style="red")
     compared = view.verdict or "unknown"
-    out.print(f"the schemas: {compared}; of {view.done} users {view.passed} would pass, {view.failed} would not")
+    users = counted(view.done, "user")
+    out.print(f"the schemas: {compared}; of {users} {view.passed} would pass, {view.failed} would not")

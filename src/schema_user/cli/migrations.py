@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from schema_user.cli import transformations
 from schema_user.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _NAMED: Final = 20
 """Users that the table names."""
+
+_EXAMPLES: Final = 3
 
 _TWO: Final = 2
 
@@ -33,10 +36,8 @@ def add_to(schema: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     migrate = schema.add_parser("migrate", help="move users to a schema's current revision; status 1 if any fails")
     migrate.add_argument("schema", metavar="ID|TYPE")
     migrate.add_argument("--from-schema", metavar="ID|TYPE", help="move the users of this schema instead of its own")
-    migrate.add_argument("--rename", action="append", default=[], metavar="/A=/B", help="rename a property; repeatable")
-    migrate.add_argument("--patch", type=Path, metavar="FILE", help="a JSON Patch of each user's data")
-    migrate.add_argument("--expression", metavar="JMESPATH", help="what it makes of each user's data is the new data")
-    migrate.add_argument("--defaults", action="store_true", help="fill in the defaults that the schema names")
+    transformations.add_to(migrate)
+    migrate.add_argument("--dry-run", action="store_true", help="write nothing, and say what would become of the users")
     migrate.add_argument("--json", action="store_true", help="answer as GET …/migrations/{jobId}")
     migrate.set_defaults(run=_migrate)
 
@@ -120,7 +121,7 @@ def _migrate(options: argparse.Namespace, settings: Settings) -> int:
 
     import msgspec
 
-    from schema_user.api.v3alpha.dry_runs import JobStateName
+    from schema_user.api.v3alpha.jobs import JobStateName
     from schema_user.api.v3alpha.migrations import migration_view
 
     view = migration_view(asyncio.run(_moved(options, settings)))
@@ -132,6 +133,8 @@ def _migrate(options: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _moved(options: argparse.Namespace, settings: Settings) -> Job:
+    import msgspec
+
     from schema_user.cli.dry_runs import followed, found_schema
     from schema_user.cli.rooms import rooms
     from schema_user.commands.migrations import start_migration
@@ -143,34 +146,13 @@ async def _moved(options: argparse.Namespace, settings: Settings) -> Job:
         schema_id = await found_schema(wiring, options.schema)
         head = await wiring.schemas.find(schema_id)
         migration = Migration(
+            **msgspec.structs.asdict(transformations.transformation_of(options)),
             to_revision=head.revision if head else 0,
             from_schema_id=await found_schema(wiring, options.from_schema) if options.from_schema else None,
-            renames=tuple(_renames(options.rename)),
-            patch=_patch(options.patch),
-            expression=options.expression,
-            defaults=options.defaults,
+            rehearsed=options.dry_run,
         )
         started = await start_migration(wiring, OPERATOR, schema_id, migration)
-        return await followed(wiring, started.job, "moving users")
-
-
-def _renames(given: list[str]) -> list[Any]:
-    import re
-
-    from schema_user.domain.migration import Rename
-
-    wrong = [each for each in given if not re.fullmatch("/[^=]+=/[^=]+", each)]
-    if wrong:
-        raise SettingsError([f"{each} is not of the form /source=/target" for each in wrong])
-    return [Rename(*each.split("=")) for each in given]
-
-
-def _patch(path: Path | None) -> Any:
-    import json
-
-    from schema_user.cli.schemas import json_file
-
-    return None if path is None else json.loads(json_file(path))
+        return await followed(wiring, started.job, "trying users" if options.dry_run else "moving users")
 
 
 def _show(view: MigrationView) -> None:
@@ -179,7 +161,7 @@ def _show(view: MigrationView) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from schema_user.cli.terminal import printable, unbroken
+    from schema_user.cli.terminal import counted, printable, unbroken
 
     out = unbroken()
     if view.failures:
@@ -192,4 +174,9 @@ def _show(view: MigrationView) -> None:
     if view.error:
         out.print(f"the migration failed: {view.error}", style="red")
     style = "red" if view.failed or view.error else "green"
-    out.print(f"{view.moved} users moved, {view.skipped} left alone, {view.failed} failed", style=style)
+    if view.dry_run:
+        examples = f" (such as {', '.join(map(printable, view.examples[:_EXAMPLES]))})" if view.examples else ""
+        moved = f"{counted(view.moved, 'user')} would be moved{examples}"
+        out.print(f"{moved}, {view.skipped} left alone, {view.failed} would fail; nothing was written", style=style)
+    else:
+        out.print(f"{counted(view.moved, 'user')} moved, {view.skipped} left alone, {view.failed} failed", style=style)

@@ -16,6 +16,11 @@ def unbroken() -> Console:
     return OUT if OUT.is_terminal else Console(highlight=False, width=_NO_TERMINAL)
 
 
+def counted(count: int, noun: str) -> str:
+    """Say how many there are of something whose plural ends in s."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def printable(text: str) -> str:
     """Show what would move the cursor or colour the screen: names of properties are whatever the file says."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

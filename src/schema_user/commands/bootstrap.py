@@ -40,7 +40,7 @@ def shipped_schemas() -> Iterator[tuple[str, Any]]:
 async def prepare(wiring: Wiring, instance: InstanceStore) -> str | None:
     """Make what is missing; safe to repeat, and for several servers at once. Gives the first token if it made one."""
     stores = (wiring.users, wiring.schemas, wiring.tokens, wiring.outbox, wiring.history, wiring.requests)
-    for store in (*stores, wiring.quotas, wiring.webhooks, wiring.jobs):
+    for store in (*stores, wiring.quotas, wiring.webhooks, wiring.jobs, wiring.job_digests):
         await store.prepare()
     if wiring.settings.history_ttl is not None:
         await instance.first(EXPIRES)

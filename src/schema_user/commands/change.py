@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from schema_user.commands.code_limits import Postage
 from schema_user.commands.events import user_deliveries
 from schema_user.commands.marks import mark, settle_marks, unmark
+from schema_user.commands.refused_data import of_moved
 from schema_user.commands.repetition import before_writing, live
 from schema_user.domain.access import reached_user
 from schema_user.domain.history import Origin
@@ -229,7 +230,12 @@ async def _commit(
 ) -> bool:
     """Write the change, with the claims of what must be unique before it, and the release of the old ones after it."""
     deliveries = await user_deliveries(wiring, before, after, target.request_id)
-    reserved = await reserve(wiring, before, after, target.once)
+    try:
+        reserved = await reserve(wiring, before, after, target.once)
+    except (Conflict, Unmet) as fault:
+        if after.schema_id == before.schema_id:
+            raise
+        raise of_moved(before, fault, own_data=after.data is before.data) from None
     if target.validate_only:
         await unreserve(wiring, after, reserved)
         return True

@@ -10,15 +10,19 @@ import msgspec
 from schema_user.commands.jobs import cancel_job, start_job
 from schema_user.commands.repetition import begin_making
 from schema_user.commands.schemas import check_document
-from schema_user.domain.access import reached_schema
+from schema_user.commands.transformation import require_transformation
+from schema_user.domain.access import reached_schema, require
+from schema_user.domain.document import same
 from schema_user.domain.dry_run import DryRun
 from schema_user.domain.job import Job, JobKind
 from schema_user.domain.job_access import DRY_RUN_NEEDS, covered, may_change, payer, reached_dry_run
+from schema_user.domain.permission import Permission
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from schema_user.domain.caller import Caller
+    from schema_user.domain.migration import Transformation
     from schema_user.domain.repetition import Once
     from schema_user.errors import Violation
     from schema_user.wiring import Wiring
@@ -34,17 +38,29 @@ class Started:
 
 
 async def start_dry_run(
-    wiring: Wiring, caller: Caller, schema_id: str, document: object, *, once: Once | None = None
+    wiring: Wiring,
+    caller: Caller,
+    schema_id: str,
+    document: object,
+    transformation: Transformation | None = None,
+    *,
+    once: Once | None = None,
 ) -> Started:
     """Start to judge the users of a schema by another text of it, in the organizations where the caller may.
 
+    With a transformation they are judged as a migration would make them; that needs the permission to change the schema
+    itself, as what it hides could be shown by it.
+
     Raises:
         Missing, Denied: if the schema is not there for the caller, or it holds the permissions together nowhere.
-        Malformed: if the document is not a JSON Schema that can be taken.
+        Malformed: if the document is not a JSON Schema that can be taken, or the patch or the expression is none.
         Exhausted: if too many jobs were started or have not ended.
     """
     schema = reached_schema(caller, await wiring.schemas.find(schema_id), schema_id)
     organizations = covered(caller, schema, DRY_RUN_NEEDS)
+    if transformation is not None:
+        require(caller, Permission.USERSCHEMA_WRITE, schema.organization_id)
+        await require_transformation(wiring, caller, transformation)
     findings = await check_document(wiring, caller, document)
     job_id = wiring.new_id()
     if once is not None:
@@ -53,7 +69,14 @@ async def start_dry_run(
         if made is not None:
             return Started(made, findings.warnings, replayed=True)
     text = msgspec.json.encode(document).decode()
-    asked = DryRun(text, findings.dialect, schema.revision, whole=may_change(caller, schema))
+    asked = DryRun(
+        text,
+        findings.dialect,
+        schema.revision,
+        whole=may_change(caller, schema),
+        transformation=transformation,
+        current=same(msgspec.json.decode(schema.text), document),
+    )
     job = Job(
         job_id=job_id,
         kind=JobKind.DRY_RUN,

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from schema_user.commands.change import Decision, Target, change_user
 from schema_user.commands.fields import PermittedDocument
 from schema_user.commands.jobs import cancel_job, start_job
-from schema_user.commands.patches import patched
 from schema_user.commands.repetition import begin_making
+from schema_user.commands.transformation import Transformer, require_transformation
 from schema_user.commands.users import with_document
 from schema_user.domain.access import reached_schema, require
 from schema_user.domain.caller import Caller, Grant
 from schema_user.domain.job import Job, JobKind
 from schema_user.domain.job_access import covered, payer, reached_job
-from schema_user.domain.migration import Migration, moves, require_storable, with_defaults
-from schema_user.domain.patch import Limits, read_json_patch
+from schema_user.domain.migration import Migration
 from schema_user.domain.permission import Permission, Role
 from schema_user.domain.schema import Compatibility
 from schema_user.errors import Aborted, Conflict, Denied, Fault, Malformed, Missing, Unmet, Violation
-from schema_user.validation.defaults import defaults_of
 
 if TYPE_CHECKING:
-    from schema_user.domain.migration import Defaults
-    from schema_user.domain.patch import Patch
+    from schema_user.domain.migration import Transformation
     from schema_user.domain.repetition import Once
     from schema_user.domain.schema import UserSchema
     from schema_user.domain.user import User
@@ -58,14 +54,11 @@ async def start_migration(
     """
     schema = reached_schema(caller, await wiring.schemas.find(schema_id), schema_id)
     organizations = _covered(caller, schema)
-    if migration.patch is not None:
-        _read_patch(migration.patch)
     await _require_source(wiring, caller, migration)
     if migration.to_revision != schema.revision:
         text = f"is not the current revision, which is {schema.revision}"
         raise Unmet("REVISION_NOT_CURRENT", f"toRevision {text}", [Violation("toRevision", text, "revision")])
-    if migration.expression is not None:
-        await _require_expression(wiring, caller, migration.expression)
+    await require_transformation(wiring, caller, migration)
     job_id = wiring.new_id()
     if once is not None:
         job_id, is_new = await begin_making(wiring, once, job_id)
@@ -94,25 +87,6 @@ async def _require_source(wiring: Wiring, caller: Caller, migration: Migration) 
         violation = Violation("fromSchemaId", "is not known", "schemaUnknown")
         raise Unmet("SCHEMA_UNKNOWN", "the user schema that users come from is not known", [violation]) from None
     require(caller, Permission.USERSCHEMA_WRITE, source.organization_id)
-
-
-def _read_patch(patch: Any) -> Patch:
-    try:
-        return read_json_patch(patch)
-    except Malformed as fault:
-        found = [
-            Violation(f"patch/{each.field}".rstrip("/"), each.description, each.reason) for each in fault.violations
-        ]
-        raise Malformed(fault.reason, fault.message, found) from None
-
-
-async def _require_expression(wiring: Wiring, caller: Caller, expression: str) -> None:
-    """Raise Malformed for what can be told without a document to be no expression."""
-    try:
-        await wiring.validators.transform(expression, {}, [f"token {caller.token_id}"])
-    except Unmet as fault:
-        if fault.reason == "VALIDATION_BUDGET":
-            raise Malformed("EXPRESSION_INVALID", fault.message, fault.violations) from None
 
 
 def _job(
@@ -148,7 +122,7 @@ def reached_migration(caller: Caller, schema: UserSchema, job: Job | None, job_i
 
 
 async def get_migration(wiring: Wiring, caller: Caller, schema_id: str, job_id: str) -> Job:
-    """Give a migration of a schema.
+    """Give a migration of a schema, or its rehearsal.
 
     Raises:
         Missing, Denied: if it is not there for the caller, or it could not start one.
@@ -188,10 +162,11 @@ class Migrations:
     It is stored before the revision is, so that no crash leaves a revision without it.
     """
 
-    def __init__(self, wiring: Wiring, caller: Caller) -> None:
-        """Begin none yet."""
+    def __init__(self, wiring: Wiring, caller: Caller, transformation: Transformation | None = None) -> None:
+        """Begin none yet; None: users are moved if their data passes as it is."""
         self._wiring = wiring
         self._caller = caller
+        self._transformation = transformation
         self._begun: Job | None = None
 
     async def begin(self, revised: UserSchema, *, rehearsed: bool) -> None:
@@ -204,7 +179,8 @@ class Migrations:
         organizations = _covered(self._caller, revised)
         if rehearsed or (self._begun is not None and self._begun.job_id == _id_of(revised)):
             return
-        migration = Migration(revised.revision, awaited=True)
+        kept = {} if self._transformation is None else msgspec.structs.asdict(self._transformation)
+        migration = Migration(**kept, to_revision=revised.revision, awaited=True)
         job = _job(self._wiring, self._caller, revised, migration, organizations=organizations, job_id=_id_of(revised))
         known = await self._wiring.jobs.find(job.job_id)
         if known is not None and not known.state.ended:
@@ -248,26 +224,18 @@ class RevisionGone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Mover:
-    """Moves users, one after the other or several at once."""
+    """Moves users, one after the other or several at once; or says of each what would become of it."""
 
     wiring: Wiring
     job: Job
     migration: Migration
-    patch: Patch | None
-    defaults: Defaults
-    limits: Limits
+    transformer: Transformer
 
     @classmethod
     async def of(cls, wiring: Wiring, job: Job, schema: UserSchema) -> Mover:
         """Prepare what is the same for all users."""
         migration = msgspec.json.decode(job.asked, type=Migration)
-        defaults: Defaults = ()
-        if migration.defaults:
-            defaults = await asyncio.to_thread(defaults_of, schema.text, schema.dialect)
-        patch = None if migration.patch is None else read_json_patch(migration.patch)
-        settings = wiring.settings
-        limits = Limits(settings.body_max_bytes, settings.body_max_depth - 1)
-        return cls(wiring, job, migration, patch, defaults, limits)
+        return cls(wiring, job, migration, await Transformer.of(wiring, migration, schema, job.schema_id))
 
     async def move(self, organization_id: str, user_id: str) -> Moved:
         """Move a user, by one guarded write like any other; one who is at the revision is left alone.
@@ -277,7 +245,8 @@ class Mover:
             RevisionGone: if the schema has another revision by now.
         """
         caller = Caller(self.job.token_id, (Grant(Role.ORG_USER_MANAGER, organization_id),), self.job.user_id)
-        target = Target(caller, user_id, request_id=f"job-{self.job.job_id}")
+        rehearsed = self.migration.rehearsed
+        target = Target(caller, user_id, validate_only=rehearsed, request_id=f"job-{self.job.job_id}")
         moved = Moved.MOVED
 
         async def decide(user: User) -> Decision:
@@ -299,26 +268,12 @@ class Mover:
         return user.schema_id != migration.from_schema_id
 
     async def _after(self, user: User) -> User:
-        data = await self._transformed(user.data)
-        after = await with_document(self.wiring, user, PermittedDocument(self.job.schema_id, data))
+        data = await self.transformer.applied(user.data)
+        document = PermittedDocument(self.job.schema_id, data)
+        after = await with_document(self.wiring, user, document, explained=False)
         if after.revision != self.migration.to_revision:
             raise RevisionGone
         return after
-
-    async def _transformed(self, data: dict[str, Any]) -> dict[str, Any]:
-        migration, before = self.migration, data
-        if migration.renames:
-            operations = moves(data, migration.renames)
-            data = await patched(self.wiring, read_json_patch(operations), data) if operations else data
-        if self.patch is not None:
-            data = await patched(self.wiring, self.patch, data)
-        if migration.expression is not None:
-            data = await self.wiring.validators.transform(migration.expression, data, [f"schema {self.job.schema_id}"])
-        if self.defaults:
-            data = with_defaults(data, self.defaults)
-        if data is not before:
-            require_storable(data, self.limits)
-        return data
 
 
 def _permit(_user: User) -> None:

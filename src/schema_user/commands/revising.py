@@ -144,6 +144,7 @@ async def _dry_run(wiring: Wiring, schema: UserSchema, revising: Revising) -> Jo
         (not _same_text(asked, revising), "was made with another schema"),
         (job.organizations is not None and schema.organization_id is None, "did not cover all organizations"),
         (not asked.whole, "did not see all of the users' data"),
+        (asked.transformation is not None, "judged what the users' data would become, not what it is"),
         (found.failed > 0, f"found {found.failed} users who would fail"),
     )
     for is_wrong, text in wrong:

@@ -71,9 +71,7 @@ def _of_next(before: Marking, old: IndexPlan | None, new: IndexPlan | None) -> M
         for path, routes in sorted(new_routes.items())
     )
     stale = {*known, *before.stale} - new_routes.keys()
-    unique = new is not None and any(
-        old is None or old.unique.get(path) != routes for path, routes in new.unique.items()
-    )
+    unique = new is not None and bool(new.newly_unique(old))
     pending = before.pending or bool(stale) or unique or not all(each.ready for each in paths)
     return Marking(paths, tuple(sorted(stale)), pending)
 

@@ -14,6 +14,7 @@ from schema_user.commands.migrations import Migrations
 from schema_user.commands.repetition import before_writing, begin_making, keep, numbered
 from schema_user.commands.revising import CACHES_EMPTY, Revising, admit, announce
 from schema_user.commands.schema_marks import marked_schema, plan_backfill
+from schema_user.commands.transformation import require_transformation
 from schema_user.domain.access import reached_organization, reached_schema, require
 from schema_user.domain.document import same
 from schema_user.domain.permission import Permission
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from schema_user.domain.caller import Caller
+    from schema_user.domain.migration import Transformation
     from schema_user.domain.repetition import Known, Once
     from schema_user.domain.schema import Authenticator
     from schema_user.validation.validators import Judged
@@ -50,7 +52,7 @@ class UpdateSchema:
     """Change what is given; only a changed document raises the revision.
 
     ``compatibility`` holds for this change already. ``dry_run_job_id`` names the dry run that speaks for the document,
-    where that is needed.
+    where that is needed. ``transformation``: what users' data becomes in the migration that the change begins.
     """
 
     type: str | None = None
@@ -58,6 +60,7 @@ class UpdateSchema:
     authenticators: tuple[Authenticator, ...] | None = None
     compatibility: Compatibility | None = None
     dry_run_job_id: str | None = None
+    transformation: Transformation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,8 +256,9 @@ async def update_schema(wiring: Wiring, target: SchemaTarget, command: UpdateSch
     """Change a schema; what becomes of its users is said by its ``compatibility`` (``commands/revising.py``).
 
     Raises:
-        Missing, Denied, StaleSequence, Unmet: as for every change; also if ``compatibility`` forbids it.
-        Malformed: if the document is not a JSON Schema that can be taken.
+        Missing, Denied, StaleSequence, Unmet: as for every change; also if ``compatibility`` forbids it, and
+            ``MIGRATION_UNASKED`` for a transformation though no migration begins.
+        Malformed: if the document is not a JSON Schema that can be taken, or the patch or the expression is none.
         Conflict: if the owner has a schema of the new type.
         Exhausted: if the migration that it begins would be one job too many.
     """
@@ -264,21 +268,18 @@ async def update_schema(wiring: Wiring, target: SchemaTarget, command: UpdateSch
     if command.document is not None:
         # Nobody who may not write makes the gate work.
         before = await _permitted(wiring, target, Permission.USERSCHEMA_WRITE)
+        if command.transformation is not None:
+            await require_transformation(wiring, target.caller, command.transformation)
         findings = await check_document(wiring, target.caller, command.document)
         text = msgspec.json.encode(command.document).decode()
         revising, warnings = Revising(target.caller, text, findings.dialect, command.dry_run_job_id), findings.warnings
         answered = await _announce(wiring, target, command, before, revising)
     if answered is not None:
         return replace(answered, warnings=warnings)
-    migrations = Migrations(wiring, target.caller)
+    migrations = Migrations(wiring, target.caller, command.transformation)
 
     async def decide(schema: UserSchema) -> UserSchema:
-        if command.type is not None:
-            schema = replace(schema, type=command.type)
-        if command.authenticators is not None:
-            schema = replace(schema, authenticators=command.authenticators)
-        if command.compatibility is not None:
-            schema = replace(schema, compatibility=command.compatibility)
+        schema = _with_facts(schema, command)
         if revising is None or _is_same(schema, command):
             return schema
         revised = revising.of(schema)
@@ -298,6 +299,30 @@ async def update_schema(wiring: Wiring, target: SchemaTarget, command: UpdateSch
         raise
     job_id = None if revising is None or target.validate_only else await migrations.of(saved.schema)
     return replace(saved, warnings=warnings, job_id=job_id)
+
+
+def _with_facts(schema: UserSchema, command: UpdateSchema) -> UserSchema:
+    """Give the schema with what a command changes beside the document."""
+    if command.type is not None:
+        schema = replace(schema, type=command.type)
+    if command.authenticators is not None:
+        schema = replace(schema, authenticators=command.authenticators)
+    if command.compatibility is not None:
+        schema = replace(schema, compatibility=command.compatibility)
+    if command.transformation is not None:
+        _require_migration(schema, command)
+    return schema
+
+
+def _require_migration(schema: UserSchema, command: UpdateSchema) -> None:
+    """Raise Unmet for a transformation that nothing would be done with."""
+    if command.document is None:
+        text = "goes with schema: saving one begins the migration"
+    elif schema.compatibility is not Compatibility.MIGRATE:
+        text = f"goes with compatibility migrate, and this user schema's is {schema.compatibility.value}"
+    else:
+        return
+    raise Unmet("MIGRATION_UNASKED", f"migration {text}", [Violation("migration", text, "compatibility")])
 
 
 async def _announce(

@@ -33,7 +33,6 @@ from schema_user.commands.contacts import (
 )
 from schema_user.commands.events import user_deliveries
 from schema_user.commands.fields import PermittedDocument, permit_document, permit_new_document, seen_data
-from schema_user.commands.outdated import of_outdated
 from schema_user.commands.passwords import (
     PasswordWish,
     ReadyPassword,
@@ -43,6 +42,7 @@ from schema_user.commands.passwords import (
     ready_password,
     require_allowed,
 )
+from schema_user.commands.refused_data import of_moved, of_outdated
 from schema_user.commands.repetition import before_writing, begin_making
 from schema_user.domain.access import reached_organization, require, require_user
 from schema_user.domain.credential import first
@@ -443,23 +443,12 @@ async def with_document(wiring: Wiring, user: User, document: PermittedDocument,
             raise await of_outdated(wiring, user, fault, document) from None
         if document.schema_id == user.schema_id:
             raise
-        raise _not_moved(user, fault, own_data=document.data is user.data) from None
+        raise of_moved(user, fault, own_data=document.data is user.data) from None
     after = user.with_data(document.data, schema.schema_id, schema.revision)
     if document.blind and after.data is user.data:
         # An unmoved sequence would tell the caller that what it may not read is what it sent.
         return replace(after, data=dict(document.data))
     return after
-
-
-def _not_moved(user: User, fault: Unmet, *, own_data: bool) -> Unmet:
-    """Say of a user who can't be given another schema what became of its data: nothing."""
-    kept = "nothing was changed: the user keeps its schema and its data"
-    if fault.reason == "DATA_INVALID" and own_data:
-        kept += ", which does not match the other schema; send data that does, and it replaces what is stored"
-    elif fault.reason == "DATA_INVALID":
-        kept += ", which the data that was sent would have replaced"
-    moved_from = {"fromSchemaId": user.schema_id, "fromRevision": str(user.revision), "storedData": "kept"}
-    return Unmet(fault.reason, f"{fault.message}; {kept}", fault.violations, metadata={**fault.metadata, **moved_from})
 
 
 _WRONG_STATE = {

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 
 class Verdict(enum.StrEnum):
@@ -39,3 +43,43 @@ class Comparison:
 
     verdict: Verdict
     differences: tuple[Difference, ...] = ()
+
+
+_GRAVITY: Final = {True: 0, None: 1, False: 2}
+
+
+def arranged(found: Iterable[Difference]) -> list[Difference]:
+    """Give each fact once, the breaking ones first, then those that could not be told, then the safe ones.
+
+    What follows from a property's coming or going is not told beside it; that it became required is told with it.
+    """
+    kinds: dict[str, dict[str, Difference]] = {}
+    facts: dict[tuple[str, str, str], Difference] = {}
+    for each in found:
+        key = (each.pointer, each.kind, each.description)
+        known = facts.get(key)
+        if known is None or _GRAVITY[each.breaking] < _GRAVITY[known.breaking]:
+            facts[key] = each
+        kinds.setdefault(each.pointer, {})[each.kind] = each
+    told = [here for each in facts.values() if (here := _beside(each, kinds[each.pointer])) is not None]
+    return sorted(told, key=lambda each: _GRAVITY[each.breaking])
+
+
+def _beside(each: Difference, others: Mapping[str, Difference]) -> Difference | None:
+    """Give a difference as it is told beside others at its place; None if one of them says it already."""
+    added, removed = others.get("propertyAdded"), others.get("propertyRemoved")
+    implied: frozenset[str] = frozenset()
+    if added is not None:
+        implied = _OF_ADDED | ({"propertyAdded"} if "requiredAdded" in others else set())
+    elif removed is not None:
+        implied = _OF_REMOVED if removed.breaking else _OF_UNDESCRIBED
+    if each.kind in implied:
+        return None
+    if added is not None and each.kind == "requiredAdded":
+        return replace(each, description=f"`{each.pointer}` was added, and is required")
+    return each
+
+
+_OF_ADDED: Final = frozenset({"allowed", "annotationChanged"})
+_OF_UNDESCRIBED: Final = frozenset({"annotationChanged"})
+_OF_REMOVED: Final = _OF_UNDESCRIBED | {"requiredRemoved"}

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 RESET: Final = "password"
 """Names what a reset code is good for where an address has the name of its channel."""
 
-_RECOGNISED: Final = Address("")
-"""Reset codes are judged as those of an address are; this stands for it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Reset:
@@ -50,7 +47,8 @@ class Reset:
 
     def judged(self, candidates: Iterable[bytes], now: datetime, attempts: int) -> tuple[Reset, Verdict]:
         """Judge a returned code, as ``contact.verify()`` does; none is left of those that a right one belonged to."""
-        known = replace(_RECOGNISED, codes=self.codes, failed=self.failed)
+        # Judged as those of an address are; this one stands for it.
+        known = Address("", codes=self.codes, failed=self.failed)
         judged, verdict = verify(known, lambda _: candidates, now, attempts)
         if judged is None or verdict is Verdict.VERIFIED:
             return self.without_codes(), verdict

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from schema_user.domain.comparison import Comparison
+from schema_user.domain.migration import Transformation
 from schema_user.errors import Violation
 
 if TYPE_CHECKING:
@@ -26,13 +27,16 @@ class DryRun(msgspec.Struct, frozen=True):
     """What is asked: to judge the users by a schema that passed the gate, as if it came after ``revision``.
 
     With ``whole`` the documents are judged as they are stored; else as who started it may read them, because it could
-    not give itself the right to read more by changing the schema.
+    not give itself the right to read more by changing the schema. ``transformation``: what their data becomes before it
+    is judged; None: they are judged as they are. ``current``: the schema is the one that ``revision`` has.
     """
 
     text: str
     dialect: str
     revision: int
     whole: bool
+    transformation: Transformation | None = None
+    current: bool = False
 
 
 class Group(msgspec.Struct):
@@ -43,10 +47,27 @@ class Group(msgspec.Struct):
     users: list[str] = []
 
 
+class Gathering(msgspec.Struct):
+    """How far the values are gathered that users would have to have alone, before any user is judged.
+
+    ``turns`` count the chunks of digests (``store/job_digests.py``) that each turn of a runner stored, ``users`` those
+    that were gone through. ``whole``: all of them were.
+    """
+
+    turns: dict[str, int] = {}
+    values: int = 0
+    users: int = 0
+    whole: bool = False
+
+
 class Tally(msgspec.Struct):
-    """What was found so far. ``comparison`` None: not compared yet; ``others`` counts violations without a group."""
+    """What was found so far. ``comparison`` None: not compared yet; ``others`` counts violations without a group.
+
+    ``gathering`` None: the schema makes no more values unique than before.
+    """
 
     comparison: Comparison | None = None
+    gathering: Gathering | None = None
     passed: int = 0
     failed: int = 0
     groups: list[Group] = []

@@ -138,6 +138,12 @@ class IndexPlan:
         told = json.dumps([_VERSION, *(sorted(set().union(*each.values())) for each in (routes, unique))])
         self.fingerprint = hashlib.sha256(told.encode()).hexdigest()[:16]
 
+    def newly_unique(self, before: IndexPlan | None) -> frozenset[str]:
+        """Give the paths that are unique, and were not at the same places under the plan before."""
+        return frozenset(
+            path for path, routes in self.unique.items() if before is None or before.unique.get(path) != routes
+        )
+
     def same(self, one: dict[str, Any], other: dict[str, Any]) -> bool:
         """Whether two documents have the same entries for certain: the same values at the same places."""
         pairs = zip_longest(_values(self._root, one, (), "index"), _values(self._root, other, (), "index"))

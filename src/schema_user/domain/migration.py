@@ -23,6 +23,9 @@ MAX_EXPRESSION: Final = 10_000
 MOST_FAILURES: Final = 500
 """Users who failed that are named one by one; the rest are counted."""
 
+MOST_EXAMPLES: Final = 10
+"""Users who were moved that are named."""
+
 MOST_OF_ONE: Final = 10
 _MAX_CHARACTERS: Final = 500
 """Of a pointer and of a description: names of properties can be as long as a body."""
@@ -35,21 +38,35 @@ class Rename(msgspec.Struct, frozen=True):
     target: str
 
 
-class Migration(msgspec.Struct, frozen=True):
-    """What is asked: to move users to a revision of the job's schema, their data changed in this order.
+class Transformation(msgspec.Struct, frozen=True, kw_only=True):
+    """What users' data becomes, in this order.
 
     ``renames``, then ``patch`` (RFC 6902), then ``expression`` (JMESPath: what it gives is the new data), then the
-    ``defaults`` that the schema names for properties that are missing. Without ``from_schema_id`` the users are those
-    of the schema itself. ``awaited``: the revision may not be saved yet.
+    ``defaults`` that the schema names for properties that are missing.
     """
 
-    to_revision: int
-    from_schema_id: str | None = None
     renames: tuple[Rename, ...] = ()
     patch: Any = None
     expression: str | None = None
     defaults: bool = False
+
+    @property
+    def changes(self) -> bool:
+        """Whether it changes anything."""
+        return bool(self.renames or self.defaults) or self.patch is not None or self.expression is not None
+
+
+class Migration(Transformation, frozen=True, kw_only=True):
+    """What is asked: to move users to a revision of the job's schema, their data changed on the way.
+
+    Without ``from_schema_id`` the users are those of the schema itself. ``awaited``: the revision may not be saved yet.
+    ``rehearsed``: nothing is written, and users count as moved who would be.
+    """
+
+    to_revision: int
+    from_schema_id: str | None = None
     awaited: bool = False
+    rehearsed: bool = False
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -67,6 +84,13 @@ class Tally(msgspec.Struct):
     skipped: int = 0
     failed: int = 0
     failures: list[Failure] = []
+    examples: list[str] = []
+
+    def move(self, user_id: str) -> None:
+        """Count a user who was moved; the first ones are named as examples."""
+        self.moved += 1
+        if len(self.examples) < MOST_EXAMPLES:
+            self.examples.append(user_id)
 
     def fail(self, user_id: str, reason: str, violations: Iterable[Violation]) -> None:
         """Count a user who was not moved."""

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 MAX_DEPTH: Final = 20
+MAX_QUERIES: Final = 1000
+"""Queries of one search, nested ones included."""
+
 DEFAULT_LIMIT: Final = 100
 MAX_LIMIT: Final = 1000
 
@@ -80,6 +83,15 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True)
+class Number:
+    """The field ``name``, a whole number, compares so with a value."""
+
+    name: str
+    value: int
+    method: DataMethod
+
+
+@dataclass(frozen=True, slots=True)
 class Entries:
     """A ``Data`` as the database is asked: an entry under ``key`` meets each of ``bounds``.
 
@@ -116,7 +128,7 @@ class Not:
     query: Query
 
 
-Query = Text | Is | During | Data | Entries | AnyOf | AllOf | Not
+Query = Text | Is | During | Number | Data | Entries | AnyOf | AllOf | Not
 
 
 @dataclass(frozen=True, slots=True)

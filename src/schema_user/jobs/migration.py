@@ -6,6 +6,9 @@ nothing a second time: the revision and the changed data came by the same write.
 The users are gone through in the order of their ids. Who comes to the schema meanwhile passes its current revision
 already. Those who fail are named, at most 500, and can be tried again by another job of the same kind. A job whose
 schema moves on to another revision fails: what is left of it is for a later one.
+
+A rehearsal does the same with each user up to the write. So it does not see what users who would be moved have in
+common, such as a value that is to be unique: that is found by a dry run with the same transformation.
 """
 
 from __future__ import annotations
@@ -96,7 +99,7 @@ async def _moved(mover: Mover, users: list[Stored], tally: Tally) -> int:
         elif isinstance(outcome, BaseException):
             raise outcome
         elif outcome is Moved.MOVED:
-            tally.moved += 1
+            tally.move(each.mark.user_id)
         else:
             tally.skipped += 1
     return len(waiting)

@@ -7,6 +7,8 @@ many of its entries lie in it. The index holds nothing of deleted users, as they
 
 from __future__ import annotations
 
+import asyncio
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +16,7 @@ from bson import MaxKey, MinKey
 
 from schema_user.domain.indexing import SEVERAL
 from schema_user.domain.search import AllOf, AnyOf, Entries
+from schema_user.store.connection import TookTooLong
 from schema_user.store.data_search import BY_ORGANIZATION, BY_VALUE, MARKED
 from schema_user.store.known import Known
 
@@ -25,19 +28,17 @@ if TYPE_CHECKING:
 COLUMNS: Final = {"id": "_id", "creation_date": "created_at"}
 """What a page can be sorted by without a look at users, and where the index has it."""
 
-_SAMPLE: Final = 1_000
+_SAMPLE: Final = 2_000
 _SAMPLED_VALUES: Final = 20
-_SAMPLE_SECONDS: Final = 0.25
-_SAMPLE_TTL: Final = 60.0
-_SAMPLES_KEPT: Final = 32
+_SAMPLE_SECONDS: Final = 5.0
+_SAMPLE_PATIENCE: Final = 0.25
+_SAMPLE_TTL: Final = 300.0
+_SAMPLES_KEPT: Final = 64
 
 # A bound ends where ids, which are texts, begin or where they end. No two of these are equal: MongoDB 6.0 takes a field
 # whose lower and upper bounds are equal for one that has a single value, and then leaves out a sort that is needed.
 _BEFORE_ALL, _UNTIL_BEFORE_ALL = MinKey(), None
 _AFTER_ALL, _UNTIL_AFTER_ALL = True, MaxKey()
-
-Values = tuple[Any, ...]
-"""What a sampled user has under a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +66,44 @@ class KeyRange:
         lower, upper = ([*scope, self.entries.key, *end, end[1]] for end in (self.lower, self.upper))
         return list(zip(names, lower, strict=True)), list(zip(names, upper, strict=True))
 
-    def holds(self, value: Any) -> bool:
-        """Whether a value lies in the range, compared as the database does."""
-        bounds = self.entries.bounds
-        if _kind(value) != _kind(bounds[0][1]):
-            return False
-        return all(_HOLDS[name](value, bound) for name, bound in bounds)
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Values that users taken at random have under one key, sorted.
 
-_HOLDS: Final = {
-    "eq": lambda value, bound: value == bound,
-    "lt": lambda value, bound: value < bound,
-    "lte": lambda value, bound: value <= bound,
-    "gt": lambda value, bound: value > bound,
-    "gte": lambda value, bound: value >= bound,
-}
+    ``share`` is by how many users each of them stands for. ``values`` has for each kind of value the sorted values, and
+    beside each the number of its user and that user's organization.
+    """
+
+    share: float
+    everything: int
+    values: dict[str, tuple[list[Any], list[tuple[int, str]]]]
+
+    @classmethod
+    def of(cls, found: list[Document], size: int, everything: int) -> Sample:
+        """Sort what ``size`` users of ``everything`` have."""
+        sorts: dict[str, list[tuple[Any, int, str]]] = {}
+        for number, each in enumerate(found):
+            for value in each["values"]:
+                sorts.setdefault(_kind(value), []).append((value, number, each["organization_id"]))
+        values = {
+            kind: ([value for value, *_ in held], [(number, owner) for _, number, owner in held])
+            for kind, held in ((kind, sorted(held)) for kind, held in sorts.items())
+        }
+        return cls(everything / size, everything, values)
+
+    def about(self, asked: KeyRange) -> int:
+        """Say about how many users are in a range; one with several values there is one."""
+        bounds = asked.entries.bounds
+        values, users = self.values.get(_kind(bounds[0][1]), ([], []))
+        start, end = 0, len(values)
+        for name, bound in bounds:
+            if name in {"eq", "gte", "gt"}:
+                start = (bisect_right if name == "gt" else bisect_left)(values, bound)
+            if name in {"eq", "lte", "lt"}:
+                end = (bisect_left if name == "lt" else bisect_right)(values, bound)
+        one = asked.organization_id
+        return int(len({number for number, owner in users[start:end] if one is None or owner == one}) * self.share)
 
 
 def _kind(value: Any) -> str:
@@ -137,9 +161,7 @@ class DataRanges:
     def __init__(self, collection: Collection) -> None:
         """Read a collection as readers see it."""
         self._searched = collection
-        self._samples: Known[tuple[str | None, str], tuple[int, list[Values]]] = Known(
-            self._sampled, _SAMPLE_TTL, _SAMPLES_KEPT
-        )
+        self._samples: Known[str, Sample] = Known(self._sampled, _SAMPLE_TTL, _SAMPLES_KEPT)
 
     async def find(self, scope: Document, query: Query, seconds: float) -> KeyRange | None:
         """Give the one range that holds what a query finds; None if there is none.
@@ -163,6 +185,17 @@ class DataRanges:
         found = await self._searched.keys(asked.index, *asked.bounds, [column, "_id"], limit=most, seconds=seconds)
         return [(each[column], each["_id"]) for each in found]
 
+    async def more_than(self, asked: KeyRange, count: int, seconds: float) -> bool:
+        """Whether there are more than so many users in a range: half the work of reading as many keys.
+
+        Raises:
+            TookTooLong: after ``seconds``.
+        """
+        if _is_empty(asked):
+            return False
+        options: dict[str, Any] = {"skip": count, "limit": 1, "seconds": seconds}
+        return bool(await self._searched.keys(asked.index, *asked.bounds, ["_id"], **options))
+
     async def first(self, asked: KeyRange, column: str, order: int, most: int, seconds: float) -> list[str]:
         """Give the ids of the first users in a range, sorted by ``column`` and id; the database holds no more of them.
 
@@ -175,29 +208,39 @@ class DataRanges:
         )
         return [each["_id"] for each in found]
 
-    async def about(self, asked: KeyRange) -> int:
-        """Say about how many users are in a range, by a sample of the values that users have under its key.
+    def guess(self, asked: KeyRange) -> int | None:
+        """Say about how many users are in a range; None without a sample of its key.
 
-        One sample serves all ranges of a key for a minute. Of a user it has up to 20 values.
-
-        Raises:
-            TookTooLong: if it cannot be had soon.
+        One sample serves all ranges of a key for five minutes, and is taken where ``about()`` is asked first.
         """
-        scale, sample = await self._samples.get((asked.organization_id, asked.entries.key))
-        return sum(any(map(asked.holds, values)) for values in sample) * scale // _SAMPLE
+        sample = self._samples.peek(asked.entries.key)
+        return sample.about(asked) if sample else None
 
-    async def _sampled(
-        self, wanted: tuple[str | None, str], _: tuple[int, list[Values]] | None
-    ) -> tuple[int, list[Values]]:
-        """Give values of users taken at random, and by how many thousandths each of them stands for others."""
-        organization_id, key = wanted
+    async def about(self, asked: KeyRange) -> int:
+        """Say about how many users are in a range, by a sample; 0 if that cannot be had soon."""
+        try:
+            async with asyncio.timeout(_SAMPLE_PATIENCE):
+                return (await self._samples.get(asked.entries.key)).about(asked)
+        except (TimeoutError, TookTooLong):
+            return 0
+
+    async def everything(self, asked: KeyRange) -> int:
+        """Say about how many users there are, in range or not."""
+        sample = self._samples.peek(asked.entries.key)
+        return sample.everything if sample else await self._searched.estimate()
+
+    async def _sampled(self, key: str, _: Sample | None) -> Sample:
+        """Take users at random, of all organizations, and up to 20 of the values that each has under a key."""
         everything = await self._searched.estimate()
         size = min(_SAMPLE, max(1, everything // 25))
-        where = MARKED | {"indexed.k": key} | ({"organization_id": organization_id} if organization_id else {})
         entries = {"$filter": {"input": "$indexed", "cond": {"$eq": ["$$this.k", {"$literal": key}]}}}
         values = {"$slice": [{"$map": {"input": entries, "in": "$$this.v"}}, _SAMPLED_VALUES]}
         found = await self._searched.aggregate(
-            [{"$sample": {"size": size}}, {"$match": where}, {"$project": {"_id": 0, "values": values}}],
+            [
+                {"$sample": {"size": size}},
+                {"$match": MARKED | {"indexed.k": key}},
+                {"$project": {"_id": 0, "organization_id": 1, "values": values}},
+            ],
             seconds=_SAMPLE_SECONDS,
         )
-        return everything * _SAMPLE // size, [tuple(each["values"]) for each in found]
+        return Sample.of(found, size, everything)

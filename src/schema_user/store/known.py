@@ -40,14 +40,32 @@ class Known(Generic[K, V]):
         known = self._values.get(key)
         if known is not None and self._clock() - known[0] < self._ttl:
             return known[1]
+        return await asyncio.shield(self._asked(key))
+
+    def peek(self, key: K) -> V | None:
+        """Give what is known of a key without waiting; None if that is nothing.
+
+        What has lived half of its time is asked for again meanwhile, so that who comes often enough never waits.
+        """
+        known = self._values.get(key)
+        age = self._clock() - known[0] if known else self._ttl
+        if known is None or age >= self._ttl:
+            return None
+        if age >= self._ttl / 2:
+            self._asked(key)
+        return known[1]
+
+    def _asked(self, key: K) -> asyncio.Task[V]:
+        """Give the fetch that is under way, or begin one."""
         flight = self._flights.get(key)
         if flight is None or self._clock() - flight[0] >= self._ttl:
+            known = self._values.get(key)
             # A task of its own: the request that was first may be cancelled while others wait with it.
             task = asyncio.get_running_loop().create_task(self._fetched(key, known[1] if known else None))
             flight = (self._clock(), task)
             self._flights[key] = flight
             task.add_done_callback(lambda task: self._landed(key, task))
-        return await asyncio.shield(flight[1])
+        return flight[1]
 
     async def _fetched(self, key: K, before: V | None) -> V:
         return await self._fetch(key, before)

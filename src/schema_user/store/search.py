@@ -12,19 +12,30 @@ are then read and sorted, many are met soon by going through the order that is a
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import re
 import time
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 
-import msgspec
-
-from schema_user.domain.data_search import beginning_with, narrowed
-from schema_user.domain.keyring import SealError
-from schema_user.domain.search import AllOf, AnyOf, Data, During, Entries, Is, Not, Page, Query, Text, TextMethod, fold
-from schema_user.errors import Malformed, Unmet, Violation
+from schema_user.domain.data_search import narrowed
+from schema_user.domain.search import (
+    AllOf,
+    AnyOf,
+    Data,
+    DataMethod,
+    During,
+    Entries,
+    Is,
+    Not,
+    Number,
+    Page,
+    Query,
+    Text,
+)
+from schema_user.errors import Unmet
 from schema_user.store.connection import TookTooLong
 from schema_user.store.data_ranges import COLUMNS, DataRanges
 from schema_user.store.data_search import (
@@ -36,14 +47,17 @@ from schema_user.store.data_search import (
     opposite_filter,
 )
 from schema_user.store.known import Known
+from schema_user.store.page_tokens import PageTokens, behind
+from schema_user.store.text_search import text_filter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from schema_user.domain.keyring import Keyring
     from schema_user.store.connection import Collection, Document, Pipeline
     from schema_user.store.data_ranges import KeyRange
     from schema_user.store.data_search import Index
+    from schema_user.store.page_tokens import Mark
 
 T = TypeVar("T")
 
@@ -56,18 +70,25 @@ LONGEST: Final = 2.0
 _SOON: Final = 0.25
 """Seconds for which many results are looked for in the order that is asked for, before they are sorted instead."""
 
-_KEYS_FOR_A_USER: Final = 4
-"""So many keys of an index are read and sorted in the time in which one user is fetched; measured."""
+_KEYS_FOR_A_USER: Final = 3
+"""So many keys of an index are read and sorted in the time in which one user is fetched and looked at; measured."""
+
+_KEPT_KEYS: Final = {"_id": 1.0, "created_at": 0.2}
+"""Up to this part of ``EXACT``, the keys of a range are read and sorted here: times take long to decode and sort."""
+
+_SURELY_MORE: Final = 1.5
+"""From so many times ``EXACT`` on, a guess is believed far enough to ask only whether it is exceeded."""
 
 _SAMPLE: Final = 1_000
 _ESTIMATE_TTL: Final = 10.0
 _ESTIMATES_KEPT: Final = 1_000
 
-_PATTERNS: Final = {
-    TextMethod.CONTAINS: "{}",
-    TextMethod.CONTAINS_IGNORE_CASE: "{}",
-    TextMethod.ENDS_WITH: "{}$",
-    TextMethod.ENDS_WITH_IGNORE_CASE: "{}$",
+_COMPARISONS: Final = {
+    DataMethod.EQUALS: "$eq",
+    DataMethod.LESS: "$lt",
+    DataMethod.LESS_OR_EQUALS: "$lte",
+    DataMethod.GREATER: "$gt",
+    DataMethod.GREATER_OR_EQUALS: "$gte",
 }
 _NOTHING: Final[dict[str, Any]] = {"_id": {"$in": []}}
 
@@ -83,38 +104,6 @@ class Found(Generic[T]):
     total: int
     next_token: str | None
     is_estimate: bool = False
-
-
-class _Mark(msgspec.Struct, array_like=True):
-    """Where a page ended: the value of the sorted field and the id of the last result."""
-
-    value: str | int | datetime | None
-    last_id: str
-    kind: str = "text"
-
-
-def text_filter(field: str, folded: str | None, query: Text) -> Document:
-    """Compare a stored text; without case on its folded copy, or on itself where case means nothing."""
-    name, value = (folded or field, fold(query.value)) if query.method.ignores_case else (field, query.value)
-    if query.method in {TextMethod.STARTS_WITH, TextMethod.STARTS_WITH_IGNORE_CASE}:
-        found: Document = {name: {f"${bound}": text for bound, text in beginning_with(value)}}
-        return found | _folded_prefix(folded, value) if name == field != folded else found
-    pattern = _PATTERNS.get(query.method)
-    if pattern is None:
-        return {name: {"$eq": value}} | ({folded: {"$eq": fold(value)}} if folded not in {None, field} else {})
-    # re.escape writes \- and \  that PCRE takes as they are; the s flag lets a stored line break be any character.
-    return {name: {"$regex": pattern.format(re.escape(value)), "$options": "s"}}
-
-
-def _folded_prefix(folded: str | None, value: str) -> Document:
-    """Bound by the folded copy, which has the index, what begins with a text: as far as the text folds by itself.
-
-    Whatever follows may combine with the last of its characters, but for ASCII with no other.
-    """
-    plain = value[: next((at for at, each in enumerate(value) if not each.isascii()), len(value))][:-1]
-    if not folded or not plain:
-        return {}
-    return {folded: {f"${bound}": text for bound, text in beginning_with(fold(plain))}}
 
 
 class SearchStore(Generic[T]):
@@ -135,7 +124,7 @@ class SearchStore(Generic[T]):
         """Search a collection as readers see it; the keyring seals page tokens, ``read`` makes values of documents."""
         self._searched = collection
         self._ranges = DataRanges(collection)
-        self._tokens = keyring
+        self._tokens = PageTokens(keyring)
         self._read = read
         self._estimates: Known[str, int] = Known(self._estimated, _ESTIMATE_TTL, _ESTIMATES_KEPT)
         self._to_estimate: dict[str, Document] = {}
@@ -150,6 +139,8 @@ class SearchStore(Generic[T]):
             case During(name, since, before):
                 bounds = {"$gte": since, "$lt": before}
                 return {self.fields[name]: {each: at for each, at in bounds.items() if at is not None}}
+            case Number(name, value, method):
+                return {self.fields[name]: {_COMPARISONS[method]: value}}
             case AnyOf(queries):
                 return {"$or": [self.filter(each) for each in queries]} if queries else _NOTHING
             case AllOf(queries):
@@ -190,8 +181,8 @@ class SearchStore(Generic[T]):
         column = self.fields[page.sort]
         order = 1 if page.ascending else -1
         context = f"page|{binding}|{page.sort}|{order}"
-        mark = self._open(page.token, context) if page.token else None
-        after = self._after(column, order, mark) if mark else None
+        mark = self._tokens.open(page.token, context) if page.token else None
+        after = behind(column, order, mark) if mark else None
         pipeline: Pipeline = [
             {"$match": where},
             *self.joins.get(page.sort, ()),
@@ -208,58 +199,78 @@ class SearchStore(Generic[T]):
             if one is not None:
                 total, documents, more = await self._in_range(scope, one, page, mark, pipeline, deadline=deadline)
             elif led:
-                total, documents, more = await self._led(scope, led, page, pipeline, deadline)
+                total, documents, more = await self._led(scope, led, page, mark, pipeline, deadline=deadline)
             else:
-                total = await self._searched.count(where, EXACT + 1, seconds=_left(deadline))
+                total = _told(mark) or await self._searched.count(where, EXACT + 1, seconds=_left(deadline))
                 documents = await self._searched.aggregate(pipeline, seconds=_left(deadline))
                 more = len(documents) > page.limit
         except TookTooLong:
             raise _too_broad() from None
         shown = documents[: page.limit]
-        token = self._seal(shown[-1], column, context) if more and shown else None
         if total > EXACT and one is None:
-            total = await self._about(where)
+            total = _told(mark) or await self._about(where)
+        told = total if total > EXACT else None
+        token = self._tokens.seal(shown[-1], column, context, told) if more and shown else None
         return Found(tuple(map(self._read, shown)), total, token, is_estimate=total > EXACT)
 
     async def _in_range(
-        self, scope: Document, one: KeyRange, page: Page, mark: _Mark | None, pipeline: Pipeline, *, deadline: float
+        self, scope: Document, one: KeyRange, page: Page, mark: Mark | None, pipeline: Pipeline, *, deadline: float
     ) -> tuple[int, list[Document], bool]:
         """Count what is in a range, or say about how many (more than ``EXACT``), and fetch a page of it.
 
-        The last value is whether there are more behind it.
+        The last value is whether there are more behind it. Of few, or as long as there is no sample, keys are read up
+        to ``EXACT``; many are counted while the page is found.
         """
+        if told := _told(mark):
+            return told, *await self._range_page(scope, one, page, told, pipeline, deadline=deadline)
+        column, guess, held = COLUMNS.get(page.sort), self._ranges.guess(one), []
+        if mark or guess is None or (column and guess <= EXACT * _KEPT_KEYS[column]):
+            held = await self._ranges.keys(one, EXACT + 1, column=column or "_id", seconds=_left(deadline))
+            if column and len(held) <= EXACT:
+                ids = _in_their_order(held, mark, page)
+                return len(held), await self._in_order(scope, ids[: page.limit]), len(ids) > page.limit
+            if len(held) <= EXACT:
+                return len(held), *await self._range_page(scope, one, page, len(held), pipeline, deadline=deadline)
+            counting: Awaitable[int] = self._ranges.about(one)
+        else:
+            counting = self._range_total(one, guess, deadline)
+        paging = self._range_page(scope, one, page, guess, pipeline, deadline=deadline)
+        total, found = await asyncio.gather(counting, paging)
+        return max(total, EXACT + 1) if len(held) > EXACT else total, *found
+
+    async def _range_total(self, one: KeyRange, guess: int, deadline: float) -> int:
+        """Count what is in a range up to ``EXACT``, and say about how many there are beyond."""
+        if guess > EXACT * _SURELY_MORE and await self._ranges.more_than(one, EXACT, _left(deadline)):
+            return guess
+        total = len(await self._ranges.keys(one, EXACT + 1, seconds=_left(deadline)))
+        return total if total <= EXACT else max(total, guess)
+
+    async def _range_page(
+        self, scope: Document, one: KeyRange, page: Page, about: int | None, pipeline: Pipeline, *, deadline: float
+    ) -> tuple[list[Document], bool]:
+        """Fetch a page of a range in which ``about`` so many are, and say whether there are more behind it."""
+        documents = await self._met(one, page, about, pipeline)
         column = COLUMNS.get(page.sort)
-        held = await self._ranges.keys(one, EXACT + 1, column=column or "_id", seconds=_left(deadline))
-        total, end = len(held), page.offset + page.limit + 1
-        if total > EXACT:
-            with contextlib.suppress(TookTooLong):
-                total = max(total, await self._ranges.about(one))
-        elif column:
-            held.sort(reverse=not page.ascending)
-            ids = [each[1] for each in _behind(mark, held, ascending=page.ascending)]
-            wanted = ids if mark else ids[page.offset :]
-            return total, await self._in_order(scope, wanted[: page.limit]), len(wanted) > page.limit
-        documents = await self._met(one, page, total, pipeline)
-        if documents is None and column and mark is None:
-            order = 1 if page.ascending else -1
+        if documents is None and column and page.token is None:
+            order, end = 1 if page.ascending else -1, page.offset + page.limit + 1
             ids = (await self._ranges.first(one, column, order, end, _left(deadline)))[page.offset :]
-            return total, await self._in_order(scope, ids[: page.limit]), len(ids) > page.limit
+            return await self._in_order(scope, ids[: page.limit]), len(ids) > page.limit
         if documents is None:
             documents = await self._searched.aggregate(pipeline, seconds=_left(deadline), hint=one.index)
-        return total, documents, len(documents) > page.limit
+        return documents, len(documents) > page.limit
 
-    async def _met(self, one: KeyRange, page: Page, total: int, pipeline: Pipeline) -> list[Document] | None:
+    async def _met(self, one: KeyRange, page: Page, about: int | None, pipeline: Pipeline) -> list[Document] | None:
         """Fetch a page by going through an index in the order that is asked for; None if that would take long."""
         hint = self.sorted_by.get(page.sort)
         if page.sort == "id" and is_equality(one.entries):
             hint = one.index
         elif page.sort == "id" and one.organization_id is not None:
             hint = (("organization_id", 1), ("_id", 1))
-        elif hint is not None:
-            # Evenly spread, so many users are gone through until the page is full; sorting looks at ``total``.
-            passed = (page.offset + page.limit + 1) * await self._searched.estimate() // max(1, total)
+        elif hint is not None and about is not None:
+            # Evenly spread, so many users are gone through until the page is full; sorting looks at ``about``.
+            passed = (page.offset + page.limit + 1) * await self._ranges.everything(one) // max(1, about)
             cheaper = _KEYS_FOR_A_USER if page.sort in COLUMNS and not page.token else 1
-            hint = hint if passed * cheaper <= total else None
+            hint = hint if passed * cheaper <= about else None
         if hint is None:
             return None
         with contextlib.suppress(TookTooLong):
@@ -267,7 +278,7 @@ class SearchStore(Generic[T]):
         return None
 
     async def _led(
-        self, scope: Document, led: list[Entries], page: Page, pipeline: Pipeline, deadline: float
+        self, scope: Document, led: list[Entries], page: Page, mark: Mark | None, pipeline: Pipeline, *, deadline: float
     ) -> tuple[int, list[Document], bool]:
         """Count, up to one more than ``EXACT``, what the index over data leads to, and fetch a page of it.
 
@@ -281,7 +292,9 @@ class SearchStore(Generic[T]):
         elif page.sort == "id" and one and "organization_id" in scope:
             sorted_by = (("organization_id", 1), ("_id", 1))
         first = None if page.token or page.sort in self.joins else page.offset + page.limit + 1
-        total, ids = await self._counted(pipeline, first, index, _left(deadline))
+        total, ids = _told(mark) or 0, None
+        if not total:
+            total, ids = await self._counted(pipeline, first, index, _left(deadline))
         if total <= EXACT and ids is not None:
             wanted = ids[page.offset :]
             return total, await self._in_order(scope, wanted[: page.limit]), len(wanted) > page.limit
@@ -339,36 +352,6 @@ class SearchStore(Generic[T]):
             return 0
         return (counted[0]["matching"] if counted else 0) * everything // size
 
-    @staticmethod
-    def _after(column: str, order: int, mark: _Mark) -> Document:
-        """Select what comes after a mark; a field that is absent sorts before every value."""
-        beyond = "$gt" if order > 0 else "$lt"
-        if column == "_id":
-            return {"_id": {beyond: mark.last_id}}
-        tie = {column: mark.value, "_id": {beyond: mark.last_id}}
-        if mark.value is None:
-            return {"$or": [tie, {column: {"$ne": None}}]} if order > 0 else tie
-        rest: list[Document] = [tie, {column: {beyond: mark.value}}]
-        return {"$or": rest if order > 0 else [*rest, {column: None}]}
-
-    def _seal(self, document: Document, column: str, context: str) -> str:
-        value: Any = document
-        for name in column.split("."):
-            value = value.get(name) if isinstance(value, dict) else None
-        kind = "time" if isinstance(value, datetime) else "text"
-        return self._tokens.seal(msgspec.json.encode(_Mark(value, document["_id"], kind)), context).hex()
-
-    def _open(self, token: str, context: str) -> _Mark:
-        try:
-            mark = msgspec.json.decode(self._tokens.open(bytes.fromhex(token), context), type=_StoredMark)
-        except (ValueError, SealError) as error:
-            message = "is not a page token of this search"
-            raise Malformed(
-                "PAGE_TOKEN_INVALID", f"pageToken {message}", [Violation("pageToken", message, "pageToken")]
-            ) from error
-        value = datetime.fromisoformat(str(mark.value)) if mark.kind == "time" else mark.value
-        return _Mark(value, mark.last_id)
-
 
 def _asks_for_data(query: Query) -> bool:
     match query:
@@ -382,12 +365,20 @@ def _asks_for_data(query: Query) -> bool:
             return False
 
 
-def _behind(mark: _Mark | None, held: list[tuple[Any, str]], *, ascending: bool) -> list[tuple[Any, str]]:
-    """Give what comes after a mark, of sorted pairs of a value and an id."""
+def _told(mark: Mark | None) -> int | None:
+    """Give the estimate that the first page of a search told; None if it counted."""
+    return mark.total if mark else None
+
+
+def _in_their_order(held: list[tuple[Any, str]], mark: Mark | None, page: Page) -> list[str]:
+    """Sort pairs of a value and an id, and give the ids from where the page begins."""
+    for place in (1, 0):  # sorted twice by texts or by times: that is faster than once by pairs of them
+        held.sort(key=itemgetter(place), reverse=not page.ascending)
     if mark is None:
-        return held
-    last = (mark.value, mark.last_id)
-    return [each for each in held if (each > last if ascending else each < last)]
+        return [each for _, each in held[page.offset :]]
+    value = mark.value.replace(tzinfo=None) if isinstance(mark.value, datetime) else mark.value
+    last = (value, mark.last_id)
+    return [each[1] for each in held if (each > last if page.ascending else each < last)]
 
 
 def _left(deadline: float) -> float:
@@ -404,9 +395,3 @@ def _too_broad() -> Unmet:
         "field, or for less",
         metadata={"seconds": f"{LONGEST:g}"},
     )
-
-
-class _StoredMark(msgspec.Struct, array_like=True):
-    value: str | int | None
-    last_id: str
-    kind: str

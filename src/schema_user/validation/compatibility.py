@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from schema_user.domain.comparison import Comparison, Difference, Verdict
+from schema_user.domain.comparison import Comparison, Difference, Verdict, arranged
 from schema_user.domain.document import pointer, same
 from schema_user.validation.containment import contains
 from schema_user.validation.dialect import Dialect
@@ -61,6 +61,7 @@ class Findings:
         elif covers is False and sum(each.breaking is not False for each in differences) == 1:
             # Something is lost, and nothing else can be why.
             differences = [replace(each, breaking=each.breaking is not False) for each in differences]
+        differences = arranged(differences)
         if self.unlisted:
             words = f"{self.unlisted} more differences are not listed"
             differences = [*differences, Difference("", "more", words, unlisted_breaking)]

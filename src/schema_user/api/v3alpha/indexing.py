@@ -9,7 +9,7 @@ import msgspec
 from schema_user import queries
 from schema_user.api.details import View
 from schema_user.api.operation import Answer, Call, EmptyBody, operation
-from schema_user.api.v3alpha.dry_runs import JobStateName, StartedJobView, job_state
+from schema_user.api.v3alpha.jobs import JobStateName, StartedJobView, job_state
 from schema_user.commands.schema_marks import repeat_backfill
 from schema_user.domain.backfill import Filled
 

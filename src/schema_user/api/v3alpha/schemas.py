@@ -12,6 +12,7 @@ from schema_user.api.body import refused
 from schema_user.api.details import DetailsView, View, details
 from schema_user.api.operation import Answer, Call, EmptyBody, operation
 from schema_user.api.v3alpha.contact_bodies import Body
+from schema_user.api.v3alpha.jobs import TransformationBody, transformation
 from schema_user.api.v3alpha.search_bodies import (
     SchemaQueryBody,
     SearchBody,
@@ -64,6 +65,7 @@ class UpdateSchemaBody(Body, kw_only=True):
     possible_authenticators: list[Authenticator] | None = None
     compatibility: Compatibility | None = None
     dry_run_job_id: _JobId | None = None
+    migration: TransformationBody | None = None
 
 
 class CheckBody(Body, kw_only=True):
@@ -271,8 +273,10 @@ async def get_schema(call: Call) -> Answer:
 async def update_schema(call: Call, body: UpdateSchemaBody) -> Answer:
     """Update a user schema; `compatibility` says what becomes of its users.
 
-    They move to the new revision when their data is next written (`allow`), a job moves them (`migrate`), or none of
-    them may fail it (`refuse`): then it must be provably safe, or `dryRunJobId` names a dry run of it.
+    `allow`: they move to the new revision when their data is next written. `migrate`: a migration begins, which `jobId`
+    names. It moves all whose data passes, changed by `migration` if that is given; who fails is listed and stays. Read
+    it at `/v3alpha/user_schemas/{schemaId}/migrations/{jobId}`; the caller needs user.write as well. `refuse`: none of
+    them may fail it, so it must be provably safe, or `dryRunJobId` names a dry run of it.
     """
     return _saved(call, await updated_schema(call, body))
 
@@ -286,6 +290,7 @@ async def updated_schema(call: Call, body: UpdateSchemaBody) -> schemas.Saved:
         None if authenticators is None else _authenticators(authenticators),
         body.compatibility,
         body.dry_run_job_id,
+        None if body.migration is None else transformation(body.migration),
     )
     return await schemas.update_schema(call.wiring, target(call), command)
 

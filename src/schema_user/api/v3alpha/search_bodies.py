@@ -132,6 +132,24 @@ class SchemaIdQuery(Body, kw_only=True):
     id: _Value
 
 
+class RevisionQueryMethod(enum.StrEnum):
+    """How a revision is compared."""
+
+    EQUALS = DataMethod.EQUALS.value
+    LESS = DataMethod.LESS.value
+    LESS_OR_EQUALS = DataMethod.LESS_OR_EQUALS.value
+    GREATER = DataMethod.GREATER.value
+    GREATER_OR_EQUALS = DataMethod.GREATER_OR_EQUALS.value
+
+
+class SchemaRevisionQuery(Body, kw_only=True):
+    """The user has this schema, and the revision that its data passed compares so with another one."""
+
+    schema_id: _Value
+    revision: Annotated[int, msgspec.Meta(ge=1)]
+    method: RevisionQueryMethod = RevisionQueryMethod.EQUALS
+
+
 class TypeQuery(Body, kw_only=True):
     """The type of the (user's) schema is like this."""
 
@@ -188,6 +206,7 @@ class UserQueryBody(Body, kw_only=True):
     state_query: StateQuery | None = None
     schema_id_query: SchemaIdQuery | None = None
     schema_type_query: TypeQuery | None = None
+    schema_revision_query: SchemaRevisionQuery | None = None
     data_query: DataQuery | None = None
     or_query: UserQueriesBody | None = None
     and_query: UserQueriesBody | None = None
@@ -355,6 +374,9 @@ def _leaf(body: object) -> search.Query:
             return search.Text("phone", value, method)
         case SchemaIdQuery(id=value):
             return search.Is("schema_id", value)
+        case SchemaRevisionQuery(schema_id=schema_id, revision=revision, method=method):
+            compared = search.Number("schema_revision", revision, DataMethod(method.value))
+            return search.AllOf((search.Is("schema_id", schema_id), compared))
         case NameQuery(name=value, method=method):
             return search.Text("name", value, method)
         case StateQuery(state=state):

@@ -40,7 +40,7 @@ from schema_user.settings import Settings
 from schema_user.store.connection import raw
 from schema_user.store.data_search import BY_ORGANIZATION, BY_VALUE
 from schema_user.store.embedded import EmbeddedMongod
-from schema_user.store.users import to_document
+from schema_user.store.user_documents import to_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable

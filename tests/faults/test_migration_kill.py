@@ -18,7 +18,7 @@ from schema_user.domain.user import User
 from schema_user.jobs.kinds import KINDS
 from schema_user.jobs.runner import Rhythm, Runner
 from schema_user.store.connection import raw
-from schema_user.store.users import to_document
+from schema_user.store.user_documents import to_document
 from tests.conftest import fresh_uri, prepared, settings_for
 from tests.faults.test_job_kill import SECRET, until_begun, worker
 

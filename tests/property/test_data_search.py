@@ -20,7 +20,7 @@ from schema_user.domain.search import AllOf, AnyOf, Data, DataMethod, Is, Not, P
 from schema_user.domain.user import User
 from schema_user.queries import search_users
 from schema_user.store.connection import raw
-from schema_user.store.users import to_document
+from schema_user.store.user_documents import to_document
 from tests.conftest import fresh_uri, prepared, settings_for
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from schema_user.queries import search_users
 from schema_user.store import search
 from schema_user.store.connection import Collection, raw
 from schema_user.store.data_ranges import DataRanges
-from schema_user.store.users import to_document
+from schema_user.store.user_documents import to_document
 from tests.conftest import fresh_uri, prepared, settings_for
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from schema_user.errors import Exhausted, Unavailable
 from schema_user.jobs.runner import JobFailed, Rhythm, Runner, running_jobs
 from schema_user.store import schema_users
 from schema_user.store.schema_users import Mark
-from schema_user.store.users import to_document
+from schema_user.store.user_documents import to_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -19,7 +19,7 @@ from schema_user.domain.user import User
 from schema_user.errors import Unavailable
 from schema_user.jobs import dry_run, shared_values
 from schema_user.jobs.runner import Work
-from schema_user.store.users import to_document
+from schema_user.store.user_documents import to_document
 
 if TYPE_CHECKING:
     from schema_user.domain.job import Job, Progress

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from schema_user.store.connection import decoded, raw
 from schema_user.store.schema_users import Mark
-from schema_user.store.users import claims_of, marks_document
+from schema_user.store.user_documents import claims_of, marks_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,0 +1,226 @@
+"""The form of users in MongoDB: of which fields a document is made, how it is read back, and what differs of two."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
+
+from schema_user.domain.code import Code
+from schema_user.domain.contact import Address, Channel, Contact, Resend
+from schema_user.domain.credential import Credential, Reset
+from schema_user.domain.search import fold
+from schema_user.domain.user import Claimed, User, Waiting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from schema_user.domain.indexing import Entry
+    from schema_user.store.connection import Document
+
+
+def _code_documents(codes: Sequence[Code]) -> list[Document]:
+    return [{"digest": each.digest, "created_at": each.created_at, "expires_at": each.expires_at} for each in codes]
+
+
+def _codes(documents: Sequence[Document]) -> tuple[Code, ...]:
+    return tuple(Code(each["digest"], each["created_at"], each["expires_at"]) for each in documents)
+
+
+def _address_document(address: Address) -> Document:
+    document = {
+        "value": address.value,
+        "folded": fold(address.value),
+        "verified": address.is_verified,
+        "failed": address.failed,
+        "codes": _code_documents(address.codes),
+    }
+    if address.coded_at is not None:
+        document["coded_at"] = address.coded_at
+    return document
+
+
+def _address(document: Document | None) -> Address | None:
+    if document is None:
+        return None
+    return Address(
+        document["value"],
+        is_verified=document["verified"],
+        codes=_codes(document["codes"]),
+        failed=document["failed"],
+        coded_at=document.get("coded_at"),
+    )
+
+
+def _contact(document: Document) -> Contact:
+    resends = document.get("resends", ())
+    return Contact(
+        _address(document.get("email")),
+        _address(document.get("phone")),
+        tuple(Resend(Channel(each["channel"]), each["at"]) for each in resends) if resends else (),
+    )
+
+
+def _resends(resends: Sequence[Resend]) -> list[Document] | None:
+    return [{"channel": each.channel.value, "at": each.at} for each in resends] or None
+
+
+def _credential_document(credential: Credential) -> Document:
+    """Write a credential down; ``encoded`` is the hash as others would write it, and says itself how it was made."""
+    reset = credential.reset
+    document: Document = {"change_required": credential.change_required, "generation": credential.generation}
+    optional = {
+        "encoded": credential.encoded,
+        "set_at": credential.set_at,
+        "failed": credential.failed or None,
+        "locked_until": credential.locked_until,
+        "codes": _code_documents(reset.codes) or None,
+        "codes_failed": reset.failed or None,
+        "codes_asked": list(reset.asked) or None,
+    }
+    return document | {name: value for name, value in optional.items() if value is not None}
+
+
+def _credential(document: Document | None) -> Credential | None:
+    if document is None:
+        return None
+    return Credential(
+        encoded=document.get("encoded"),
+        change_required=document["change_required"],
+        set_at=document.get("set_at"),
+        generation=document["generation"],
+        failed=document.get("failed", 0),
+        locked_until=document.get("locked_until"),
+        reset=Reset(
+            _codes(document.get("codes", ())), document.get("codes_failed", 0), tuple(document.get("codes_asked", ()))
+        ),
+    )
+
+
+def _claim_documents(claims: Sequence[Claimed]) -> list[Document] | None:
+    return [{"kind": each.kind, "id": each.claim_id, "nonce": each.nonce} for each in claims] if claims else None
+
+
+def claims_of(documents: Sequence[Document] | None) -> tuple[Claimed, ...]:
+    """Read back the claims that a user's document confirms."""
+    return tuple(Claimed(each["kind"], each["id"], each["nonce"]) for each in documents) if documents else ()
+
+
+def _entry_documents(entries: Sequence[Entry]) -> list[Document]:
+    return [{"k": each.key, "v": each.value} for each in entries]
+
+
+def _unless_empty(value: str | bytes) -> str | bytes | None:
+    return value or None
+
+
+def marks_document(marking: str, entries: Sequence[Entry], claims: Sequence[Claimed]) -> Document:
+    """Give the update that puts entries and claims into a user's document."""
+    put: Document = {"indexed": _entry_documents(entries)}
+    gone = [] if marking else ["marking"]
+    put |= {"marking": marking} if marking else {}
+    if claims:
+        put["claims"] = _claim_documents(claims)
+    else:
+        gone.append("claims")
+    return {"$set": put} | ({"$unset": dict.fromkeys(gone, "")} if gone else {})
+
+
+_FIELDS: Final[dict[str, tuple[str, Callable[[Any], Any] | None]]] = {
+    "_id": ("user_id", None),
+    "organization_id": ("organization_id", None),
+    "schema_id": ("schema_id", None),
+    "revision": ("revision", None),
+    "data": ("data", None),
+    "created_at": ("created_at", None),
+    "changed_at": ("changed_at", None),
+    "sequence": ("sequence", None),
+    "version": ("version", None),
+    "active": ("active", None),
+    "locked": ("locked", None),
+    "deleted": ("deleted", None),
+    "state": ("state.value", None),
+    "email": ("contact.email", _address_document),
+    "phone": ("contact.phone", _address_document),
+    "resends": ("contact.resends", _resends),
+    "credential": ("credential", _credential_document),
+    "username": ("username", None),
+    "username_folded": ("username", fold),
+    "username_claim": ("username_claim", None),
+    "claims": ("claims", _claim_documents),
+    "marking": ("marking", _unless_empty),
+    "indexed": ("indexed", _entry_documents),
+    "key": ("key", _unless_empty),
+    "chain": ("chain", _unless_empty),
+}
+"""Of what of a user each field is made, and how, where that is not None; what is made as None is absent."""
+
+_sources: Final = attrgetter(*(source for source, _ in _FIELDS.values()))
+_FORMS: Final = [(name, write) for name, (_, write) in _FIELDS.items()]
+
+
+_LEFT: Final = frozenset(
+    {
+        *("_id", "organization_id", "schema_id", "revision", "data", "created_at", "changed_at", "sequence"),
+        *("version", "active", "locked", "deleted", "state", "chain"),
+    }
+)
+"""What a deletion leaves of a document, ``data`` as an empty one: the id, and facts of which and when."""
+
+ERASED: Final = tuple(name for name in _FIELDS if name not in _LEFT)
+
+
+def to_document(user: User) -> Document:
+    """Write a user down as a document; fields without a value are absent."""
+    return {
+        name: value
+        for (name, write), source in zip(_FORMS, _sources(user), strict=True)
+        if source is not None and (value := source if write is None else write(source)) is not None
+    }
+
+
+def from_document(document: Document) -> User:
+    """Read a user back out of its document."""
+    return User(
+        user_id=document["_id"],
+        organization_id=document["organization_id"],
+        schema_id=document["schema_id"],
+        revision=document["revision"],
+        data=document["data"],
+        created_at=document["created_at"],
+        changed_at=document["changed_at"],
+        sequence=document["sequence"],
+        version=document["version"],
+        active=document["active"],
+        locked=document["locked"],
+        deleted=document["deleted"],
+        contact=_contact(document),
+        credential=_credential(document.get("credential")),
+        username=document.get("username"),
+        username_claim=document.get("username_claim"),
+        claims=claims_of(document.get("claims")),
+        marking=document.get("marking", ""),
+        key=document.get("key", b""),
+        chain=document.get("chain", b""),
+        pending_since=document.get("pending_since"),
+        pending=tuple(Waiting(each["id"], each["size"]) for each in document.get("pending", ())),
+    )
+
+
+def _written(write: Callable[[Any], Any] | None, source: Any) -> Any:
+    return source if write is None or source is None else write(source)
+
+
+def difference(before: User, after: User) -> Document:
+    """Give the update that turns one document into the other, and touches nothing that stays the same."""
+    put: Document = {}
+    gone: Document = {}
+    for (name, write), source, other in zip(_FORMS, _sources(before), _sources(after), strict=True):
+        if other is source:
+            continue
+        old, new = _written(write, source), _written(write, other)
+        if new is None:
+            if old is not None:
+                gone[name] = ""
+        elif name == "data" or new != old:
+            put[name] = new
+    return {"$set": put} | ({"$unset": gone} if gone else {})

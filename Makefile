@@ -32,16 +32,16 @@ help: ## list what can be done (the default)
 run: $(RUN_STAMP) ## set up once, then serve on http://127.0.0.1:8080
 	@exec $(BIN)/schema-user serve
 
-# The tests wait for disks and for processes more than they compute: six at once keep two cores busy. Types are looked
+# The tests wait for disks and for processes more than they compute: four at once keep two cores busy. Types are looked
 # at meanwhile, on one core, and what is said of them comes last.
 test: $(DEV_STAMP) style ## lint, and every test but the soak
 	@mkdir -p .pytest_cache; { $(TYPES); } >.pytest_cache/types.txt 2>&1 & types=$$!; \
-	  $(BIN)/python -m pytest -n 6 --dist loadfile --no-loadscope-reorder; tests=$$?; \
+	  $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder; tests=$$?; \
 	  wait $$types; types=$$?; cat .pytest_cache/types.txt; exit $$((tests || types))
 
 coverage: $(DEV_STAMP) ## the same tests once more, with the branches that they reach
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 6 --dist loadfile --no-loadscope-reorder
+	$(BIN)/coverage run -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -17,6 +17,7 @@ from schema_user.commands import webhooks as commands
 from schema_user.commands.change import Target
 from schema_user.commands.contacts import AddressWish
 from schema_user.commands.events import user_deliveries
+from schema_user.commands.imports import ImportUsers, Line, begin_import, import_users
 from schema_user.commands.messages import drop_message, retry_message
 from schema_user.commands.schemas import (
     CreateSchema,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from schema_user.delivery.worker import Rhythm
+    from schema_user.domain.caller import Caller
     from schema_user.domain.user import User
     from schema_user.rooms import Rooms
     from schema_user.store.connection import Document
@@ -123,6 +125,28 @@ async def working(wiring: Wiring, rhythm: Rhythm = QUICK) -> AsyncIterator[Webho
 
 
 class TestBirth:
+    async def test_imported_users_are_told_of_at_once(self, rooms: Rooms) -> None:
+        """What is told of them is in the outbox with them, and the worker hears of it; nothing waits in the users."""
+        wiring = rooms.wiring
+        schema_id = await schema_of(wiring)
+        await subscribed(wiring, "https://a.example.invalid/")
+        woken: list[None] = []
+        wiring.relay.wakes(lambda: woken.append(None))
+
+        async def caller() -> Caller:
+            return OPERATOR
+
+        async def given() -> AsyncIterator[list[Line]]:
+            yield [Line(number, CreateUser(schema_id, {}, "default", f"u{number}")) for number in (1, 2)]
+
+        command = ImportUsers(await begin_import(wiring, None))
+        outcomes = [each async for some in import_users(wiring, command, caller, given()) for each in some]
+        assert [each.error for each in outcomes] == [None, None]
+        told = [(each["user_id"], *each["types"], each["relayed"]) for each in await outbox(rooms)]
+        assert sorted(told) == [("u1", EventType.USER_CREATED, True), ("u2", EventType.USER_CREATED, True)]
+        assert woken
+        assert await rooms.database.collection("users").count({"pending": {"$exists": True}}) == 0
+
     async def test_what_is_told_is_written_with_the_change(self, rooms: Rooms) -> None:
         """It waits in the user's document, one record for each webhook; a sweep brings it to the outbox."""
         wiring = rooms.wiring

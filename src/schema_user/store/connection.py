@@ -450,7 +450,7 @@ class Database:
         """Give a collection by its name."""
         return Collection(self._raw.get_collection(name))
 
-    async def insert_together(self, parts: Mapping[str, Sequence[Document | RawBSONDocument]]) -> None:
+    async def insert_together(self, parts: Mapping[str, Sequence[Document]]) -> None:
         """Insert documents into collections in one transaction, majority-durable: all of them, or none.
 
         Raises:

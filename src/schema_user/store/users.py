@@ -21,7 +21,7 @@ from schema_user.domain.webhook import Delivery
 from schema_user.errors import Unavailable
 from schema_user.slices import Slice
 from schema_user.store.batch import Batcher, Bounds, GroupCommit, Write
-from schema_user.store.connection import Document, DuplicateKey, raw
+from schema_user.store.connection import Document, DuplicateKey, decoded, raw
 from schema_user.store.data_search import BY_ORGANIZATION, BY_VALUE, MARKED
 from schema_user.store.erasure import ERASURE, erasure_record
 from schema_user.store.history import entry, write_id
@@ -34,8 +34,6 @@ from schema_user.store.webhooks import delivery_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from bson.raw_bson import RawBSONDocument
 
     from schema_user.domain.contact import Channel
     from schema_user.domain.keyring import Keyring
@@ -271,12 +269,14 @@ class UserStore(SearchStore[User]):
         return [outcomes[index] for index in range(len(first))]
 
     async def _store_together(self, first: Sequence[_First]) -> None:
-        parts: dict[str, list[Document | RawBSONDocument]] = defaultdict(list)
+        parts: dict[str, list[Document]] = defaultdict(list)
         for each in first:
             parts["users"].append(each.document)
             parts[HISTORY].append(each.entry)
             for item in each.others:
-                parts[item.collection].append(item.record)
+                # No user's document names it, so nothing keeps it from going once it is done.
+                released = {"relayed": True} if item.collection == OUTBOX else {}
+                parts[item.collection].append(decoded(bytes(item.record.raw)) | released)
         if parts:
             await self._database.insert_together(parts)
         if OUTBOX in parts:

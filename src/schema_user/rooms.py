@@ -100,7 +100,7 @@ async def wired(settings: Settings) -> AsyncIterator[Rooms]:
             organizations=OrganizationStore(database, keyring),
             tokens=TokenStore(database, keyring),
             outbox=OutboxStore(database, keyring),
-            history=HistoryStore(database),
+            history=HistoryStore(database, settings.history_ttl),
             relay=relay,
             schema_relay=schema_relay,
             webhooks=WebhookStore(database, keyring),

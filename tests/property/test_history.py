@@ -172,7 +172,9 @@ async def lives(stage: Stage, data: dict[str, Any], steps: list[Any], limit: int
         pages += page.entries
         if (token := page.next_token) is None:
             break
-    assert tuple(pages) == whole
+    assert [(told.entry.entry_id, told.changes) for told in pages] == [
+        (told.entry.entry_id, told.changes) for told in whole
+    ]
 
     present: Any = {}
     for told in reversed(whole):

@@ -109,7 +109,8 @@ async def entries(database: Database, user_id: str) -> list[str]:
     relayed = await database.collection("history").find({"user_id": user_id})
     document = await database.collection("users").find_one({"_id": user_id})
     waiting = [each["id"] for each in (document or {}).get("pending", ())]
-    return sorted({each["_id"] for each in relayed} | set(waiting))
+    unborn = [each["id"] for each in [(document or {}).get("creation")] if each]
+    return sorted([*({each["_id"] for each in relayed} | set(waiting)), *unborn])
 
 
 async def test_only_the_conflicting_one_of_a_batch_is_refused(database: Database, line: Line) -> None:

@@ -16,7 +16,7 @@ from schema_user.commands.schemas import CreateSchema, create_schema
 from schema_user.commands.tokens import OPERATOR
 from schema_user.commands.users import CreateUser, UpdateUser, create_user, delete_user, update_user
 from schema_user.domain.contact import Address, Contact
-from schema_user.domain.history import SHORTEST_TTL, Entry, Origin, link
+from schema_user.domain.history import SHORTEST_TTL, Entry, Origin, changes, link
 from schema_user.domain.user import advanced
 from schema_user.queries import get_user
 from schema_user.store.history import EXPIRES, HistoryStore, opened, read_entry
@@ -112,6 +112,58 @@ class TestReading:
         await relay.flush()
         assert [entry.sequence async for entry in store.entries(head)] == list(range(ENTRIES, 0, -1))
         assert (await store.check(head, None)).broken_at is None
+
+    async def test_the_first_entry_is_written_with_the_first_change(self, database: Database) -> None:
+        """Until then the user itself tells what it was created as, by whom and when, and nothing is written."""
+        relay = Relay(database)
+        store = UserStore(database, KEYRING, relay)
+        await store.insert(user(username="Minnie"), Origin("t0", "actor", "r0"))
+        stored, (untouched,) = await document(database), await told(database)
+        assert "pending" not in stored
+        assert await is_whole(database)
+        await changed(store, data={"count": 1}, username="Other")
+        await relay.flush()
+        _, first = await told(database)
+        assert await database.collection("history").count({}) == 2
+        assert await is_whole(database)
+        assert "creation" not in await document(database)
+        for each in (untouched, first):
+            assert opened(stored["key"], each) == changes(None, user(username="Minnie"))
+            assert (each.entry_id, each.sequence, each.at) == (stored["creation"]["id"], 1, stored["created_at"])
+            assert (each.token_id, each.actor_id, each.request_id) == ("t0", "actor", "r0")
+            assert each.whole
+
+    async def test_a_first_change_while_the_creation_is_read_is_not_missed(self, database: Database) -> None:
+        """What was read as untouched is told as it was then, also once its entry waits or was moved."""
+        relay = Relay(database)
+        store, reader = UserStore(database, KEYRING, relay), HistoryStore(database)
+        await store.insert(user(), ORIGIN)
+        head = await reader.head("u")
+        assert head is not None
+        await changed(store, username="later")
+        for step in (relay.flush, lambda: relay._empty(0)):
+            (entry,) = [each async for each in reader.entries(head)]
+            assert (entry.sequence, opened(head.key, entry)) == (1, changes(None, user()))
+            assert (await reader.check(head, None)).broken_at is None
+            await step()
+        (entry,) = [each async for each in reader.entries(head)]
+        assert entry.sequence == 1
+
+    async def test_a_creation_is_told_as_long_as_entries_are_kept(self, database: Database) -> None:
+        """Though nothing had to be written of it, and nothing expires."""
+        await UserStore(database, KEYRING).insert(user(created_at=OLD, changed_at=OLD), ORIGIN)
+        for kept, entries in ((None, 1), (timedelta(days=1), 0), (timedelta(days=100_000), 1)):
+            store = HistoryStore(database, kept)
+            head = await store.head("u")
+            assert head is not None
+            assert len([each async for each in store.entries(head)]) == entries
+
+    async def test_an_untouched_user_with_a_chain_is_broken(self, database: Database) -> None:
+        """Somebody took its entries away, or wrote that nothing changed it."""
+        for user_id, field in (("u", {"chain": b"d"}), ("v", {"sequence": 2})):
+            await UserStore(database, KEYRING).insert(user(user_id), ORIGIN)
+            await database._raw.users.update_one({"_id": user_id}, {"$set": field})
+            assert (await check(database, user_id)).broken_at == 1
 
     async def test_users_whose_ids_look_alike_are_told_apart(self, database: Database) -> None:
         """Also if the id of one begins with that of another's writes."""

@@ -58,6 +58,12 @@ async def changed(store: UserStore, origin: Origin = ORIGIN, user_id: str = "u",
     return before, after
 
 
+async def changed_once(store: UserStore, user_id: str) -> None:
+    """Make a user and change it, so that two entries wait."""
+    await store.insert(user(user_id))
+    await changed(store, user_id=user_id, username="x")
+
+
 async def deleted(store: UserStore) -> None:
     """Delete the user."""
     before = await store.find("u")
@@ -127,15 +133,15 @@ async def test_a_write_that_no_client_sees_leaves_a_trace(database: Database) ->
     store = UserStore(database, KEYRING, relay)
     address = Address("a@example.com")
     await store.insert(user(contact=Contact(address)))
-    chain = (await document(database))["chain"]
     code = Code(b"d", NOW, NOW + timedelta(hours=1))
     await changed(store, contact=Contact(structs.replace(address, codes=(code,))))
-    assert (await document(database))["chain"] == chain
+    chain = (await document(database))["chain"]
     await changed(store, username="x")
     await relay.flush()
     entries = await history(database)
     linked(entries, (await document(database))["chain"])
     first, trace, last = entries
+    assert chain == first["digest"]
     assert set(trace) == {"_id", "user_id", "organization_id", "sequence", "at", "expires_at"}
     assert trace["expires_at"] > trace["at"]
     assert last["previous"] == first["digest"]
@@ -175,9 +181,9 @@ async def test_the_end_of_a_relay_moves_what_is_noted(database: Database) -> Non
     relay = Relay(database)
     store = UserStore(database, KEYRING, relay)
     async with relaying(relay):
-        await asyncio.gather(*(store.insert(user(f"u{number}")) for number in range(50)))
+        await asyncio.gather(*(changed_once(store, f"u{number}") for number in range(50)))
     assert await database.collection("users").count({"pending": {"$exists": True}}) == 0
-    assert await database.collection("history").count({}) == 50
+    assert await database.collection("history").count({}) == 100
 
 
 async def test_a_hot_user_is_never_refused(database: Database) -> None:
@@ -273,10 +279,10 @@ async def test_a_message_that_a_document_still_names_is_not_let_go(database: Dat
 async def test_a_sweep_goes_through_all_users_in_portions(database: Database) -> None:
     """Until there is none left."""
     crashed = UserStore(database, KEYRING)
-    await asyncio.gather(*(crashed.insert(user(f"u{number}")) for number in range(7)))
+    await asyncio.gather(*(changed_once(crashed, f"u{number}") for number in range(7)))
     relay = Relay(database)
     assert [await relay.sweep(limit=3) for _ in range(4)] == [3, 3, 1, 0]
-    assert await database.collection("history").count({}) == 7
+    assert await database.collection("history").count({}) == 14
 
 
 @pytest.mark.parametrize("order", ["before", "between", "after"])

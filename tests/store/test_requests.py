@@ -373,8 +373,9 @@ async def document_of(rooms: Rooms, act: Act, resource_id: str) -> Document:
 
 async def writes_of(rooms: Rooms, user_id: str) -> int:
     """Count what the history of a user tells, wherever its entries are."""
-    found = await rooms.database.collection("users").find_one({"_id": user_id}, {"pending": 1})
-    waiting = {each["id"] for each in (found or {}).get("pending", ()) if each["to"] == "history"}
+    found = await rooms.database.collection("users").find_one({"_id": user_id}, {"pending": 1, "creation": 1}) or {}
+    waiting = {each["id"] for each in found.get("pending", ()) if each["to"] == "history"}
+    waiting |= {each["id"] for each in [found.get("creation")] if each}
     return len(
         waiting | {each["_id"] for each in await rooms.database.collection("history").find({"user_id": user_id})}
     )

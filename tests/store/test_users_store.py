@@ -63,7 +63,7 @@ async def copied(database: Database, stored: dict[str, Any]) -> None:
 def told(user: User | None) -> dict[str, Any]:
     """What a user is, without what the store adds."""
     assert user is not None
-    added = ("messages", "pending", "pending_since", "key", "chain")
+    added = ("messages", "pending", "pending_since", "key", "chain", "creation")
     return {name: value for name, value in structs.asdict(user).items() if name not in added}
 
 
@@ -86,8 +86,9 @@ async def test_a_user_is_read_back_as_it_was_written(database: Database) -> None
 async def test_only_the_version_that_was_read_can_be_replaced(database: Database) -> None:
     """Of two writers that read the same, one wins; what did not change is not written."""
     store = UserStore(database, KEYRING)
-    before = user()
-    await store.insert(before)
+    await store.insert(user())
+    before = await store.find("u")
+    assert before is not None
     first, second = next_of(before, username="one"), next_of(before, data={"b": 1})
     assert await store.replace(before, first)
     assert not await store.replace(before, second)
@@ -100,8 +101,9 @@ async def test_only_the_version_that_was_read_can_be_replaced(database: Database
 async def test_an_erased_user_is_gone_but_its_id_is_not_free(database: Database) -> None:
     """No value stays in the document, and waiting messages go with it."""
     store = UserStore(database, KEYRING)
-    before = user(contact=Contact(Address("a@example.com")), username="x", messages=(message(1),))
-    await store.insert(before)
+    await store.insert(user(contact=Contact(Address("a@example.com")), username="x", messages=(message(1),)))
+    before = await store.find("u")
+    assert before is not None
     after = advanced(before, erased(before), NOW)
     assert after is not None
     assert await store.replace(before, after)
@@ -179,7 +181,7 @@ async def test_a_user_holds_a_bounded_number_of_records(database: Database) -> N
     assert await users.replace(found, next_of(found, messages=(message(99),)))
     found = await users.find("u")
     assert found is not None
-    assert len(found.pending) == 2
+    assert len(found.pending) == 3, "two entries and a message"
     assert await database.collection("outbox").count({}) == MAX_PENDING - 1
 
 

@@ -47,6 +47,15 @@ class Waiting:
     size: int
 
 
+class Creation(msgspec.Struct, frozen=True):
+    """By which write a user was created, and who caused it: the token, the user that it acts as, the request."""
+
+    write_id: str
+    token_id: str
+    user_id: str | None
+    request_id: str
+
+
 class User(msgspec.Struct, frozen=True, eq=False):
     """A user as it is stored; a struct, as a change copies it several times, which costs a dataclass ten times more.
 
@@ -57,6 +66,7 @@ class User(msgspec.Struct, frozen=True, eq=False):
     which its data was indexed and claimed, and ``indexed`` what this change wants indexed: not read back, and None
     where it stays as it is. ``credential`` is there once a password, or a code for one, was. ``key`` seals what is
     kept of the user elsewhere and goes with its deletion; ``chain`` is the digest of the last entry of its history.
+    ``creation`` is there until the first change: so long the user is itself what the first entry would tell.
     """
 
     user_id: str
@@ -83,6 +93,7 @@ class User(msgspec.Struct, frozen=True, eq=False):
     pending_since: datetime | None = None
     key: bytes = b""
     chain: bytes = b""
+    creation: Creation | None = None
 
     def __repr__(self) -> str:
         """Name the user; its values and its key are nobody's to read in a log."""

@@ -2,6 +2,8 @@
 
 An entry is born inside its user's document, in the one write that it tells of, and is relayed from there. Its id is
 the id of that write: as long as the entry is kept, whoever lost an answer can find out whether the write was applied.
+The first entry is born with the first change: a user that was never changed tells itself what it was created as, and
+its document says by whom.
 
 Whoever reads a history reads the user's document first, then the collection. The relay copies an entry before it takes
 it out, so what was there at the first look is found in one of the two, whatever the relay does in between.
@@ -12,20 +14,21 @@ from __future__ import annotations
 import base64
 import contextlib
 import secrets
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from schema_user.domain.history import ChainCheck, Entry, changes, link
+from schema_user.domain.history import ChainCheck, Entry, Origin, changes, link
 from schema_user.domain.keyring import Draw, open_with, seal_with
+from schema_user.store.user_documents import from_document
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from schema_user.domain.history import Change, Origin
-    from schema_user.domain.user import User
+    from schema_user.domain.history import Change
+    from schema_user.domain.user import Creation, User
     from schema_user.store.connection import Database, Document
 
 _TRACE_TTL: Final = timedelta(hours=1)
@@ -99,6 +102,12 @@ def entry(
     return record, digest
 
 
+def first_entry(user: User, creation: Creation, kept: timedelta | None) -> tuple[Document, bytes]:
+    """Give the record of the creation of a user that nothing changed since, and its digest; see ``entry()``."""
+    origin = Origin(creation.token_id, creation.user_id, creation.request_id)
+    return entry(None, user, origin, user.created_at, creation.write_id, kept=kept)
+
+
 def read_entry(document: Document) -> Entry | None:
     """Read an entry back; None for a trace, and for what nobody wrote like this."""
     try:
@@ -123,7 +132,7 @@ def opened(key: bytes, told: Entry) -> list[Change]:
 class Head:
     """Where a user's history ends: what its document says, and the entries and traces that still wait in it.
 
-    Of a deleted user there is no ``key``.
+    Of a deleted user there is no ``key``. One that is ``untouched`` was never changed, and has no entry yet.
     """
 
     user_id: str
@@ -137,6 +146,7 @@ class Head:
     changed_at: datetime
     key: bytes = field(repr=False)
     chain: bytes
+    untouched: bool
     waiting: tuple[Document, ...] = field(repr=False)
 
 
@@ -161,15 +171,26 @@ _HEAD: Final = {
     "changed_at": 1,
     "key": 1,
     "chain": 1,
+    "creation.id": 1,
     "pending": 1,
 }
+
+
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+
+
+def _waiting(document: Document) -> tuple[Document, ...]:
+    """Give the entries and traces that wait in a user's document, in their order."""
+    records = [each["record"] for each in document.get("pending", ()) if each["to"] == "history"]
+    return tuple(sorted(records, key=lambda record: str(record["_id"])))
 
 
 class HistoryStore:
     """The collection ``history``, and what waits for it in ``users``."""
 
-    def __init__(self, database: Database) -> None:
-        """Use a database."""
+    def __init__(self, database: Database, kept: timedelta | None = None) -> None:
+        """Use a database; entries are ``kept`` for that long, or for ever."""
+        self._kept = kept
         self._history = database.collection("history")
         self._users = database.collection("users")
 
@@ -184,7 +205,6 @@ class HistoryStore:
         found = await self._users.durable().find_one({"_id": user_id}, _HEAD)
         if found is None:
             return None
-        waiting = [each["record"] for each in found.get("pending", ()) if each["to"] == "history"]
         return Head(
             user_id=found["_id"],
             organization_id=found["organization_id"],
@@ -197,7 +217,8 @@ class HistoryStore:
             changed_at=found["changed_at"],
             key=found.get("key", b""),
             chain=found.get("chain", b""),
-            waiting=tuple(sorted(waiting, key=lambda record: str(record["_id"]))),
+            untouched="creation" in found,
+            waiting=_waiting(found),
         )
 
     async def entries(self, head: Head, before: str | None = None) -> AsyncGenerator[Entry, None]:
@@ -205,17 +226,32 @@ class HistoryStore:
 
         What is no entry, such as a trace, is left out. Whoever may stop before the end closes it.
         """
+        if head.untouched:
+            head = replace(head, waiting=await self._created(head.user_id))
         async with contextlib.aclosing(self._documents(head, before, order=-1)) as documents:
             async for document in documents:
                 told = read_entry(document)
                 if told is not None:
                     yield told
 
+    async def _created(self, user_id: str) -> tuple[Document, ...]:
+        """Give the first entry of an untouched user as if it waited, or what waits if the user was changed by now."""
+        found = await self._users.durable().find_one({"_id": user_id}, {"indexed": 0})
+        if found is None:
+            return ()
+        user = from_document(found)
+        if user.creation is None:
+            return _waiting(found)
+        record, _ = first_entry(user, user.creation, self._kept)
+        return () if record.get("expires_at", _NEVER) <= datetime.now(UTC) else (record,)
+
     async def check(self, head: Head, expired_before: datetime | None) -> CheckedChain:
         """Follow the chain of a user's entries up to a head that was read before, a batch in memory at a time.
 
         Entries from before ``expired_before`` may be gone; None: none may.
         """
+        if head.untouched:
+            return CheckedChain(head, 1, 1 if head.chain or head.sequence != 1 else None, unordered=False)
         chain = ChainCheck()
         async with contextlib.aclosing(self._documents(head, None, order=1)) as documents:
             async for document in documents:

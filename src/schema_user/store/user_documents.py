@@ -9,7 +9,7 @@ from schema_user.domain.code import Code
 from schema_user.domain.contact import Address, Channel, Contact, Resend
 from schema_user.domain.credential import Credential, Reset
 from schema_user.domain.search import fold
-from schema_user.domain.user import Claimed, User, Waiting
+from schema_user.domain.user import Claimed, Creation, User, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -109,6 +109,17 @@ def _entry_documents(entries: Sequence[Entry]) -> list[Document]:
     return [{"k": each.key, "v": each.value} for each in entries]
 
 
+def _creation_document(creation: Creation) -> Document:
+    document = {"id": creation.write_id, "token_id": creation.token_id, "request_id": creation.request_id}
+    return document if creation.user_id is None else document | {"actor_id": creation.user_id}
+
+
+def _creation(document: Document | None) -> Creation | None:
+    if document is None:
+        return None
+    return Creation(document["id"], document["token_id"], document.get("actor_id"), document["request_id"])
+
+
 def _unless_empty(value: str | bytes) -> str | bytes | None:
     return value or None
 
@@ -151,6 +162,7 @@ _FIELDS: Final[dict[str, tuple[str, Callable[[Any], Any] | None]]] = {
     "indexed": ("indexed", _entry_documents),
     "key": ("key", _unless_empty),
     "chain": ("chain", _unless_empty),
+    "creation": ("creation", _creation_document),
 }
 """Of what of a user each field is made, and how, where that is not None; what is made as None is absent."""
 
@@ -201,6 +213,7 @@ def from_document(document: Document) -> User:
         marking=document.get("marking", ""),
         key=document.get("key", b""),
         chain=document.get("chain", b""),
+        creation=_creation(document.get("creation")),
         pending_since=document.get("pending_since"),
         pending=tuple(Waiting(each["id"], each["size"]) for each in document.get("pending", ())),
     )

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from schema_user.domain.history import KEY_BYTES, Origin
 from schema_user.domain.keyring import Draw, together
 from schema_user.domain.message import WEBHOOK
-from schema_user.domain.user import User
+from schema_user.domain.user import Creation, User
 from schema_user.domain.webhook import Delivery
 from schema_user.errors import Unavailable
 from schema_user.slices import Slice
@@ -24,7 +24,7 @@ from schema_user.store.batch import Batcher, Bounds, GroupCommit, Write
 from schema_user.store.connection import Document, DuplicateKey, decoded, raw
 from schema_user.store.data_search import BY_ORGANIZATION, BY_VALUE, MARKED
 from schema_user.store.erasure import ERASURE, erasure_record
-from schema_user.store.history import entry, write_id
+from schema_user.store.history import entry, first_entry, write_id
 from schema_user.store.outbox import message_record
 from schema_user.store.relay import FRESH, HISTORY, OUTBOX, Item, Noted, Relay
 from schema_user.store.requests import REQUESTS, RequestStore, answer_record, known_of
@@ -111,22 +111,18 @@ class Born:
 
 
 class _First(msgspec.Struct, frozen=True):
-    """The first write of a user: its document, its first entry, and the other records that it leaves to be moved."""
+    """The first write of a user: its document, and the records that it leaves to be moved."""
 
     user_id: str
     write_id: str
     document: Document
-    entry: Document
-    others: list[Item]
+    items: tuple[Item, ...]
 
-    @property
-    def items(self) -> tuple[Item, ...]:
-        """All records, as they wait."""
-        return (Item(HISTORY, self.write_id, raw(self.entry)), *self.others)
-
-    def write(self, items: Sequence[Item]) -> Write:
-        """Give the write of the document alone, in which these records wait."""
-        waiting = {"pending": [item.document for item in items], "pending_since": self.document["created_at"]}
+    def write(self) -> Write:
+        """Give the write of the document alone, in which the records wait."""
+        if not self.items:
+            return Write(self.user_id, self.write_id, raw(self.document))
+        waiting = {"pending": [item.document for item in self.items], "pending_since": self.document["created_at"]}
         return Write(self.user_id, self.write_id, raw(self.document | waiting))
 
 
@@ -234,7 +230,7 @@ class UserStore(SearchStore[User]):
         answered: Answered | None = None,
         deliveries: Sequence[Delivery] = (),
     ) -> bool:
-        """Store a new user, its first entry, its messages, what webhooks are told of it and the answer.
+        """Store a new user, its messages, what webhooks are told of it and the answer.
 
         False if the id was used before.
         """
@@ -272,8 +268,7 @@ class UserStore(SearchStore[User]):
         parts: dict[str, list[Document]] = defaultdict(list)
         for each in first:
             parts["users"].append(each.document)
-            parts[HISTORY].append(each.entry)
-            for item in each.others:
+            for item in each.items:
                 # No user's document names it, so nothing keeps it from going once it is done.
                 released = {"relayed": True} if item.collection == OUTBOX else {}
                 parts[item.collection].append(decoded(bytes(item.record.raw)) | released)
@@ -301,10 +296,10 @@ class UserStore(SearchStore[User]):
             return error
 
     async def _store(self, first: _First) -> bool:
-        items = first.items
-        if not await self._inserts.do(first.write(items)):
+        if not await self._inserts.do(first.write()):
             return False
-        self._relay.note(Noted(first.user_id, first.document["version"], items))
+        if first.items:
+            self._relay.note(Noted(first.user_id, first.document["version"], first.items))
         return True
 
     def _first(
@@ -318,21 +313,20 @@ class UserStore(SearchStore[User]):
         draw: Draw = secrets.token_bytes,
     ) -> _First:
         """Give the first write of a user that has its key, and what it leaves."""
-        at = user.created_at
         made_id = write_id(user.user_id, user.version, nonce, draw)
-        record, chain = entry(None, user, origin, at, made_id, kept=self._history_ttl, draw=draw)
-        others = self._others(user, answered, at, deliveries)
-        return _First(user.user_id, made_id, to_document(replace(user, chain=chain)), record, others)
+        creation = Creation(made_id, origin.token_id, origin.user_id, origin.request_id)
+        others = self._others(user, answered, user.created_at, deliveries)
+        return _First(user.user_id, made_id, to_document(replace(user, creation=creation)), tuple(others))
 
     async def births(self, ids: Sequence[str]) -> dict[str, Born]:
         """Say of those ids that were ever used by which write, and when; deleted users are among them."""
-        fields = {"organization_id": 1, "created_at": 1, "version": 1, "pending.id": 1}
+        fields = {"organization_id": 1, "created_at": 1, "version": 1, "creation.id": 1, "pending.id": 1}
         found = await self._users.find({"_id": {"$in": list(ids)}}, fields)
         first = {each["_id"]: f"{each['_id']}:{1:010}:" for each in found}
         nonces = {
             user["_id"]: waiting["id"].removeprefix(first[user["_id"]])
             for user in found
-            for waiting in user.get("pending", ())
+            for waiting in _written(user)
             if waiting["id"].startswith(first[user["_id"]])
         }
         moved = [user_id for user_id in first if user_id not in nonces]
@@ -372,12 +366,14 @@ class UserStore(SearchStore[User]):
         after = replace(after, key=before.key or secrets.token_bytes(KEY_BYTES))
         at = after.changed_at if after.sequence != before.sequence else datetime.now(UTC)
         made_id = write_id(after.user_id, after.version)
-        record, chain = entry(before, after, origin, at, made_id, kept=self._history_ttl)
-        items = (Item(HISTORY, made_id, raw(record)), *self._others(after, answered, at, deliveries))
+        first, told = self._told(before, after.key)
+        record, chain = entry(told, after, origin, at, made_id, kept=self._history_ttl)
+        items = (*first, Item(HISTORY, made_id, raw(record)), *self._others(after, answered, at, deliveries))
         left = [each.record_id for each in before.pending]
         if left and await self._none_left(before, left, items):
             left = []
-        change = difference(before, replace(after, chain=chain, key=b"" if after.deleted else after.key))
+        after = replace(after, chain=chain, creation=None, key=b"" if after.deleted else after.key)
+        change = difference(before, after)
         update = _erasing(change, items, at) if after.deleted else _waiting(change, items, at, before, left)
         statement = raw({"q": {"_id": before.user_id, "version": before.version}, "u": update})
         if not await self._updates.do(Write(before.user_id, made_id, statement)):
@@ -386,6 +382,13 @@ class UserStore(SearchStore[User]):
         waiting = (*left, ERASURE) if after.deleted else tuple(left)
         self._relay.note(Noted(before.user_id, after.version, items, waiting))
         return True
+
+    def _told(self, user: User, key: bytes) -> tuple[tuple[Item, ...], User]:
+        """Give the first entry of a user that is about to change, if nothing wrote it yet, and the user's chain so."""
+        if user.creation is None:
+            return (), user
+        record, chain = first_entry(replace(user, key=key), user.creation, self._history_ttl)
+        return (Item(HISTORY, user.creation.write_id, raw(record)),), replace(user, chain=chain)
 
     def _others(
         self, user: User, answered: Answered | None, at: datetime, deliveries: Sequence[Delivery]
@@ -418,9 +421,9 @@ class UserStore(SearchStore[User]):
         return await self._stored([write.document_id for write in writes], [write.write_id for write in writes])
 
     async def _stored(self, ids: Sequence[str], write_ids: Sequence[str]) -> set[str]:
-        """Find which writes are stored. A relay copies before it takes out, so what is in neither place never was."""
-        waiting = await self._users.find({"_id": {"$in": ids}}, {"pending.id": 1})
-        stored = {each["id"] for user in waiting for each in user.get("pending", ())}
+        """Find which writes are stored. A relay copies before it takes out, so what is in no place never was."""
+        waiting = await self._users.find({"_id": {"$in": ids}}, {"creation.id": 1, "pending.id": 1})
+        stored = {each["id"] for user in waiting for each in _written(user)}
         relayed = await self._history.find({"user_id": {"$in": ids}, "_id": {"$in": write_ids}}, {"_id": 1})
         return stored | {each["_id"] for each in relayed}
 
@@ -441,6 +444,11 @@ class UserStore(SearchStore[User]):
     async def count_of_organization(self, organization_id: str) -> int:
         """Count the users of an organization."""
         return await self._users.count({"organization_id": organization_id, "deleted": False})
+
+
+def _written(document: Document) -> list[Document]:
+    """Give what in a user's document has the id of a write: how it was created, and what waits."""
+    return [each for each in (document.get("creation"), *document.get("pending", ())) if each is not None]
 
 
 def _waiting(change: Document, items: Sequence[Item], at: datetime, before: User, left: Sequence[str]) -> Document:

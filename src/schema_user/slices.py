@@ -19,8 +19,13 @@ class Slice:
         """Begin the first one."""
         self._ends = time.perf_counter() + _SECONDS
 
+    @property
+    def over(self) -> bool:
+        """Whether it is time to rest; to ask costs less than to rest."""
+        return time.perf_counter() >= self._ends
+
     async def rest(self) -> None:
         """Give way if it is time."""
-        if time.perf_counter() >= self._ends:
+        if self.over:
             await asyncio.sleep(0)
             self._ends = time.perf_counter() + _SECONDS

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from schema_user.domain.code import Code
-from schema_user.domain.contact import Address, Channel, Contact
+from schema_user.domain.contact import Address, Channel, Contact, Resend
+from schema_user.domain.credential import Credential
+from schema_user.domain.indexing import Entry
 from schema_user.domain.keyring import Keyring
 from schema_user.domain.message import VERIFY, Message
-from schema_user.domain.user import User, advanced, erased
+from schema_user.domain.user import Claimed, Creation, User, advanced, erased
 from schema_user.store.claims import ORPHAN_AGE, OWN_ORPHAN_AGE, ClaimStore, Place
 from schema_user.store.outbox import OutboxStore
 from schema_user.store.relay import Relay
+from schema_user.store.user_documents import ERASED, to_document
 from schema_user.store.users import MAX_PENDING, UserStore
 
 if TYPE_CHECKING:
@@ -81,6 +84,27 @@ async def test_a_user_is_read_back_as_it_was_written(database: Database) -> None
     assert found is not None
     assert list(found.data) == ["z", "a"]
     assert not await store.insert(user())
+
+
+def test_a_deletion_takes_away_every_field_that_a_user_may_have() -> None:
+    """But the id, and facts of which and when; a field of a user that is unknown here makes this fail."""
+    optional: dict[str, Any] = {
+        "contact": Contact(Address("a@example.com"), Address("+41791234567"), (Resend(Channel.EMAIL, NOW),)),
+        "credential": Credential(encoded="$x"),
+        "username": "Minnie",
+        "username_claim": b"n",
+        "claims": (Claimed("unique", b"c", b"n"),),
+        "marking": "m",
+        "indexed": (Entry("k", is_bool=False, value="v"),),
+        "key": b"k",
+        "chain": b"c",
+        "creation": Creation("u:1:x", "t", "actor", "r"),
+    }
+    known = {*optional, "messages", "pending", "pending_since", "sequence", "version", "active", "locked", "deleted"}
+    assert known == {each.name for each in structs.fields(User) if not each.required}
+    least, whole = to_document(user(chain=b"c")), to_document(user(**optional))
+    assert whole.keys() - least.keys() == set(ERASED)
+    assert len(set(ERASED)) == len(ERASED)
 
 
 async def test_only_the_version_that_was_read_can_be_replaced(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -32,6 +33,7 @@ class _Resource(Protocol):
     def changed_at(self) -> datetime: ...
 
 
+@functools.lru_cache(maxsize=64)  # an import makes many of one moment
 def rfc3339(moment: datetime) -> str:
     """Write a UTC time with milliseconds: ``2025-01-03T13:39:46.859Z``."""
     return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

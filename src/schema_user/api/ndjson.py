@@ -50,8 +50,8 @@ class LineCutter:
         self._keep(rest)
         return [line for line in found if line is not None]
 
-    async def lines(self, piece: bytes, progressed: Callable[[], None]) -> AsyncGenerator[RawLine, None]:
-        """Give the lines that a piece of whatever size ends, with pauses; ``progressed`` is told when there are some.
+    async def parts(self, piece: bytes, progressed: Callable[[], None]) -> AsyncGenerator[list[RawLine], None]:
+        """Give the lines that a piece of whatever size ends, some at once, with pauses; ``progressed`` is told of them.
 
         Thousands of empty lines take time too, though none of them is given.
         """
@@ -60,9 +60,7 @@ class LineCutter:
             found = self.cut(piece[begin : begin + _PART])
             if found:
                 progressed()
-            for line in found:
-                yield line
-                await turn.rest()
+                yield found
             await turn.rest()
 
     def end(self) -> list[RawLine]:

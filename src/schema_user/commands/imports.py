@@ -11,7 +11,8 @@ import contextlib
 import enum
 import logging
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -41,7 +42,8 @@ from schema_user.slices import Slice
 from schema_user.store.users import Birth
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from datetime import datetime
 
     from schema_user.commands.marks import Marked
     from schema_user.commands.users import CreationRules
@@ -91,18 +93,16 @@ class Line(msgspec.Struct, frozen=True):
     digest: bytes = b""
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(msgspec.Struct):
     """What became of a line: the user as the line left it, or why there is none."""
 
     number: int
     user: User | None = None
-    codes: Mapping[str, str] = field(default_factory=dict)
+    codes: Mapping[str, str] = msgspec.field(default_factory=dict)
     error: Exception | None = None
 
 
-@dataclass(slots=True)
-class _Wanted:
+class _Wanted(msgspec.Struct):
     """A line that can be read, on its way to the database; ``user`` is there when a new one was decided."""
 
     line: Line
@@ -245,31 +245,32 @@ class _Import:
     async def _decide_all(self, wanted: Sequence[_Wanted]) -> None:
         """Decide what new users shall be, most of them without waiting for anything."""
         rules: dict[tuple[str, str], CreationRules | None] = {}
-        left, turn = [], Slice()
+        left, turn, now = [], Slice(), self._wiring.now()
         for each in wanted:
-            await turn.rest()
-            if not await self._decide_plainly(each, rules):
+            if turn.over:
+                await turn.rest()
+            command = each.command
+            if not self._command.validate_only and not _is_slow(command):
+                place = (command.organization_id, command.schema_id)
+                if place not in rules:
+                    rules[place] = await self._rules(*place)
+                each.user = self._decided_plainly(command, each.user_id, rules[place], now)
+            if each.user is None:
                 left.append(each)
         await _each(left, self._decide)
 
-    async def _decide_plainly(self, wanted: _Wanted, rules: dict[tuple[str, str], CreationRules | None]) -> bool:
-        """Decide by rules that are known; no, if that does not do, or what is wrong has to be told."""
-        command = wanted.command
-        if self._command.validate_only or _is_slow(command):
-            return False
-        place = (command.organization_id, command.schema_id)
-        if place not in rules:
-            rules[place] = await self._rules(*place)
-        known = rules[place]
-        if known is None:
-            return False
+    def _decided_plainly(
+        self, command: CreateUser, user_id: str, rules: CreationRules | None, now: datetime
+    ) -> User | None:
+        """Decide by rules that are known; None, if that does not do, or what is wrong has to be told."""
+        if rules is None:
+            return None
         try:
             check_form(command)
-            decision = decide_plain(self._wiring, known, command, wanted.user_id)
+            decision = decide_plain(self._wiring, rules, command, user_id, now)
         except Fault:
-            return False
-        wanted.user = None if decision is None else decision.user
-        return decision is not None
+            return None
+        return None if decision is None else decision.user
 
     async def _rules(self, organization_id: str, schema_id: str) -> CreationRules | None:
         try:
@@ -472,7 +473,10 @@ def _is_hashed(command: CreateUser) -> bool:
 
 def _is_slow(command: CreateUser) -> bool:
     """Whether a new user takes more than a write: codes that are counted and sent, or a password to hash."""
-    return _is_hashed(command) or any(isinstance(wish.verification, SendCode | ReturnCode) for wish in command.wishes)
+    for wish in command.wishes:  # a loop: an expression of generators costs more than all else here
+        if isinstance(wish.verification, (SendCode, ReturnCode)):
+            return True
+    return _is_hashed(command)
 
 
 async def _patiently(work: Callable[[_Wanted], Awaitable[None]], wanted: _Wanted) -> None:

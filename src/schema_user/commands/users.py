@@ -55,6 +55,7 @@ from schema_user.wiring import aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from schema_user.commands.contact_rules import ContactRules
     from schema_user.domain.caller import Caller
@@ -192,10 +193,12 @@ async def decide_new(wiring: Wiring, caller: Caller, command: CreateUser, user_i
     if command.password is not None:
         encoded = await hashed(wiring, command.password, organization_id)
         credential = first(encoded, wiring.now(), change_required=command.password.change_required)
-    return new_user(wiring, rules, command, user_id, credential)
+    return new_user(wiring, rules, command, user_id, wiring.now(), credential=credential)
 
 
-def decide_plain(wiring: Wiring, rules: CreationRules, command: CreateUser, user_id: str) -> Decision | None:
+def decide_plain(
+    wiring: Wiring, rules: CreationRules, command: CreateUser, user_id: str, now: datetime
+) -> Decision | None:
     """As ``decide_new()``, if there is nothing to wait for: the one way to decide thousands in a second; else None.
 
     Raises:
@@ -205,18 +208,23 @@ def decide_plain(wiring: Wiring, rules: CreationRules, command: CreateUser, user
         return None
     if not wiring.validators.passes(rules.schema, command.data):
         return None
-    return new_user(wiring, rules, command, user_id)
+    return new_user(wiring, rules, command, user_id, now)
 
 
 def new_user(
-    wiring: Wiring, rules: CreationRules, command: CreateUser, user_id: str, credential: Credential | None = None
+    wiring: Wiring,
+    rules: CreationRules,
+    command: CreateUser,
+    user_id: str,
+    now: datetime,
+    *,
+    credential: Credential | None = None,
 ) -> Decision:
     """Make the user whose data is permitted and valid.
 
     Raises:
         Malformed, Unmet: as ``put_address()``.
     """
-    now = wiring.now()
     decision = Decision(
         User(
             user_id=user_id,

@@ -234,8 +234,7 @@ class UserStore(SearchStore[User]):
 
         False if the id was used before.
         """
-        keyed = replace(user, key=secrets.token_bytes(KEY_BYTES))
-        return await self._store(self._first(keyed, origin, answered, deliveries))
+        return await self._store(self._first(user, origin, answered, deliveries))
 
     async def insert_all(self, births: Sequence[Birth], origin: Origin) -> list[bool | Exception]:
         """Store many new users of different ids, each with what ``insert()`` stores with it.
@@ -247,9 +246,9 @@ class UserStore(SearchStore[User]):
         draw, turn = together(len(births) * _DRAWN), Slice()
         first = []
         for each in births:
-            await turn.rest()
-            keyed = replace(each.user, key=draw(KEY_BYTES))
-            first.append(self._first(keyed, origin, deliveries=each.deliveries, nonce=each.nonce, draw=draw))
+            if turn.over:
+                await turn.rest()
+            first.append(self._first(each.user, origin, deliveries=each.deliveries, nonce=each.nonce, draw=draw))
         outcomes: dict[int, bool | Exception] = {}
         left = dict(enumerate(first))
         for _ in range(_TOGETHER):
@@ -312,11 +311,12 @@ class UserStore(SearchStore[User]):
         nonce: str | None = None,
         draw: Draw = secrets.token_bytes,
     ) -> _First:
-        """Give the first write of a user that has its key, and what it leaves."""
+        """Give the first write of a user, which gets its key, and what it leaves."""
         made_id = write_id(user.user_id, user.version, nonce, draw)
         creation = Creation(made_id, origin.token_id, origin.user_id, origin.request_id)
+        user = replace(user, key=draw(KEY_BYTES), creation=creation)
         others = self._others(user, answered, user.created_at, deliveries)
-        return _First(user.user_id, made_id, to_document(replace(user, creation=creation)), tuple(others))
+        return _First(user.user_id, made_id, to_document(user), tuple(others))
 
     async def births(self, ids: Sequence[str]) -> dict[str, Born]:
         """Say of those ids that were ever used by which write, and when; deleted users are among them."""

@@ -29,6 +29,7 @@ from schema_user.domain.contact import Channel, Unverified
 from schema_user.domain.permission import Permission
 from schema_user.domain.user import UserState
 from schema_user.errors import Fault, Malformed, TooLarge, Violation
+from schema_user.slices import Slice
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -144,7 +145,7 @@ def _mode(text: str | None) -> Mode:
 
 async def _batches(stream: StreamCall) -> AsyncGenerator[list[Line], None]:
     """Read the lines, as many at once as there are; those before a break are still worked on."""
-    call, batch = stream.call, Batch()
+    call, batch, turn = stream.call, Batch(), Slice()
     cutter = LineCutter(call.wiring.settings.body_max_bytes)
 
     async def read(line: RawLine) -> bool:
@@ -154,9 +155,12 @@ async def _batches(stream: StreamCall) -> AsyncGenerator[list[Line], None]:
     try:
         async with contextlib.aclosing(stream.pieces()) as pieces:
             async for piece in pieces:
-                async for each in cutter.lines(piece or b"", stream.progressed):
-                    if await read(each):
-                        yield batch.take()
+                async for part in cutter.parts(piece or b"", stream.progressed):
+                    for each in part:
+                        if await read(each):
+                            yield batch.take()
+                        if turn.over:
+                            await turn.rest()
                 if piece is None and batch.lines:
                     yield batch.take()
         for each in cutter.end():

@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import gc
+import hashlib
 import random
 import statistics
 import tempfile
@@ -30,8 +31,9 @@ from schema_user.commands.bootstrap import prepare
 from schema_user.commands.schemas import CreateSchema, create_schema
 from schema_user.commands.tokens import OPERATOR
 from schema_user.domain.caller import Caller, Grant
+from schema_user.domain.contact import Address, Contact
 from schema_user.domain.permission import Role
-from schema_user.domain.search import AllOf, Data, DataMethod, Not, Page, TextMethod
+from schema_user.domain.search import AllOf, Data, DataMethod, Not, Page, Text, TextMethod
 from schema_user.domain.user import User
 from schema_user.errors import Unmet
 from schema_user.queries import search_users
@@ -74,6 +76,24 @@ def data_of(number: int, chance: random.Random) -> dict[str, Any]:
     }
 
 
+def username_of(number: int) -> str:
+    """Make a username: eight letters that say nothing of the number, and the number."""
+    return f"{hashlib.sha256(str(number).encode()).hexdigest()[:8]}.{number}"
+
+
+def contact_of(number: int) -> Contact:
+    """Make the addresses of a user."""
+    email = Address(f"{username_of(number)}@Example{number % 50}.com", is_verified=True)
+    return Contact(email, Address(f"+4179{number:07}", is_verified=True))
+
+
+def known_value(name: str, number: int) -> str:
+    """Give what a user has as its ``username``, ``email`` or ``phone``."""
+    contact = contact_of(number)
+    address = {"email": contact.email, "phone": contact.phone}.get(name)
+    return address.value if address else username_of(number)
+
+
 def kinds(users: int) -> dict[str, Callable[[random.Random], Query]]:
     """Give the kinds of queries, each with other values each time."""
     text, kind = TextMethod, DataMethod
@@ -86,6 +106,9 @@ def kinds(users: int) -> dict[str, Callable[[random.Random], Query]]:
         number = chance.randrange(users)
         return f".{number}@example{number % 50}.com"
 
+    def known(name: str, method: TextMethod, cut: Callable[[str], str]) -> Callable[[random.Random], Query]:
+        return lambda c: Text(name, cut(known_value(name, c.randrange(users))), method)
+
     return {
         "equality, one of 2,000 values": lambda c: Data("/city", text.EQUALS, f"City {c.randrange(CITIES)}"),
         "equality, an item of an array, 2 %": lambda c: Data("/tags", text.EQUALS, f"tag{c.randrange(100)}"),
@@ -96,6 +119,23 @@ def kinds(users: int) -> dict[str, Callable[[random.Random], Query]]:
         "range with two ends": between,
         "range with one end, all sizes": lambda c: Data("/points", kind.GREATER, c.randrange(1_000_000)),
         "range of times": lambda c: Data("/joined", kind.LESS, f"2010-01-{c.randrange(2, 28):02}"),
+        "username equals": known("username", text.EQUALS, str),
+        "username equals without case": known("username", text.EQUALS_IGNORE_CASE, str.upper),
+        "username prefix": known("username", text.STARTS_WITH, lambda value: value[:5]),
+        "username prefix without case": known(
+            "username", text.STARTS_WITH_IGNORE_CASE, lambda value: value[:5].upper()
+        ),
+        "username prefix of 1 character": known("username", text.STARTS_WITH, lambda value: value[:1]),
+        "username suffix": known("username", text.ENDS_WITH, lambda value: value[-8:]),
+        "email equals": known("email", text.EQUALS, str),
+        "email equals without case": known("email", text.EQUALS_IGNORE_CASE, str.upper),
+        "email prefix": known("email", text.STARTS_WITH, lambda value: value[:5]),
+        "email prefix without case": known("email", text.STARTS_WITH_IGNORE_CASE, lambda value: value[:5].upper()),
+        "email suffix": known("email", text.ENDS_WITH, lambda value: value[-20:]),
+        "email suffix without case": known("email", text.ENDS_WITH_IGNORE_CASE, lambda value: value[-20:].upper()),
+        "phone equals": known("phone", text.EQUALS, str),
+        "phone prefix": known("phone", text.STARTS_WITH, lambda value: value[:10]),
+        "phone suffix": known("phone", text.ENDS_WITH, lambda value: value[-6:]),
         "contains": lambda c: Data("/mail", text.CONTAINS, f"{c.randrange(16**6):06x}"),
         "not equal": lambda c: Not(Data("/city", text.EQUALS, f"City {c.randrange(CITIES)}")),
     }
@@ -125,6 +165,7 @@ async def store_users(rooms: Rooms, users: int) -> None:
             at = began + timedelta(seconds=number)
             organization = f"o{chance.randrange(ORGANIZATIONS)}"
             user = User(f"{number:020}", organization, schema_id, 1, data, created_at=at, changed_at=at)
+            user = replace(user, contact=contact_of(number), username=username_of(number))
             batch.append(raw(to_document(replace(user, indexed=plan.entries(data), marking=plan.fingerprint))))
         await collection.write_all("insert", batch, durable=False)
         if start % 100_000 == 0:
@@ -148,7 +189,7 @@ async def measure(rooms: Rooms, users: int, queries: int, only: str) -> None:
             continue
         for scope, caller in (("instance", OPERATOR), ("organization", viewer)):
             chance = random.Random(2)
-            bounded = name in {"contains", "not equal"}
+            bounded = name in {"contains", "not equal"} or (" suffix" in name and not name.startswith("suffix"))
             took, totals, refused = [], [], 0
             spent = busy()
             for turn in range(3 + (queries if not bounded else min(queries, 10))):

@@ -18,15 +18,19 @@ from schema_user.commands.schemas import CreateSchema, create_schema
 from schema_user.commands.tokens import OPERATOR
 from schema_user.commands.users import CreateUser, UpdateUser, create_user, delete_user, update_user
 from schema_user.domain.caller import Caller, Grant
+from schema_user.domain.data_search import entries_of, narrowed
 from schema_user.domain.permission import Role
-from schema_user.domain.search import AllOf, AnyOf, Data, DataMethod, Is, Not, Page, TextMethod
+from schema_user.domain.search import AllOf, AnyOf, Data, DataMethod, Is, Not, Page, Text, TextMethod, fold
 from schema_user.domain.user import User
 from schema_user.errors import Malformed, Unmet
 from schema_user.queries import search_users
-from schema_user.store import search
+from schema_user.store import data_ranges, search
 from schema_user.store.connection import Collection, raw
-from schema_user.store.data_ranges import DataRanges
+from schema_user.store.data_ranges import DataRanges, range_of
+from schema_user.store.range_search import RangeSearch
+from schema_user.store.text_search import text_filter
 from schema_user.store.user_documents import to_document
+from schema_user.store.users import UserStore
 from tests.conftest import fresh_uri, prepared, settings_for
 
 if TYPE_CHECKING:
@@ -179,7 +183,8 @@ async def reads(
         async def listening(
             self: Collection, first: Any, *rest: Any, _name: str = name, _as: Any = original, **options: Any
         ) -> Any:
-            pipeline: Any = first if _name == "aggregate" else [{"$match": first}, {"$limit": rest[0]}]
+            counted = [{"$match": first}, {"$limit": rest[0] if rest else 1}, {"$group": {"_id": 1, "n": {"$sum": 1}}}]
+            pipeline: Any = first if _name == "aggregate" else counted
             sent.append((_name, pipeline, options.get("hint")))
             return await _as(self, first, *rest, **options)
 
@@ -326,6 +331,89 @@ async def test_a_page_of_a_range_that_holds_for_few_of_many_is_sorted_by_the_ind
 
 
 @pytest.mark.usefixtures("many")
+@pytest.mark.parametrize("column", ["id", "creation_date"])
+@pytest.mark.parametrize("later", [False, True])
+async def test_many_results_that_lie_at_the_other_end_are_not_looked_for_without_end(
+    rooms: Rooms, monkeypatch: pytest.MonkeyPatch, column: str, *, later: bool
+) -> None:
+    """As far as it costs no more than to sort, users are gone through; the page is the same."""
+    monkeypatch.setattr(search, "EXACT", 900)
+    asked, page = Data("/years", KIND.LESS, 1200), Page(column, limit=10)
+    await search_users(rooms.wiring, OPERATOR, asked, page)  # takes the sample
+    first, _ = await search_users(rooms.wiring, OPERATOR, asked, page)
+    assert first.is_estimate
+    page = replace_page(page, token=first.next_token if later else None)
+    monkeypatch.setattr(DataRanges, "guess", lambda _self, _asked: 1200)
+    told = await reads(rooms, asked, OPERATOR, monkeypatch, page)
+    assert not any("COLLSCAN" in each.stages for each in told)
+    if not later:
+        [walk] = [each for each in told if each.command == "aggregate"]
+        assert walk.keys < 1500, walk
+        assert "SORT" in told[-1].stages
+    monkeypatch.setattr(search, "EXACT", 900)
+    result, _ = await search_users(rooms.wiring, OPERATOR, asked, page)
+    last = 1189 if later else 1199
+    assert [user.user_id for user in result.items] == [f"u{number:05}" for number in range(last, last - 10, -1)]
+
+
+@pytest.mark.usefixtures("many")
+@pytest.mark.parametrize("column", ["id", "creation_date"])
+@pytest.mark.parametrize("ascending", [True, False])
+async def test_the_keys_of_a_large_range_are_sorted_in_two_halves(
+    rooms: Rooms, monkeypatch: pytest.MonkeyPatch, column: str, *, ascending: bool
+) -> None:
+    """Cut at a value or, of equal values, at an id; who has a value in both comes once."""
+    wiring = rooms.wiring
+    few, one = Data("/years", KIND.GREATER_OR_EQUALS, 2700), Data("/kinds", TEXT.EQUALS, "3")
+    both = Data("/kinds", TEXT.STARTS_WITH_IGNORE_CASE, "x")
+    several = Data("/kinds", KIND.GREATER_OR_EQUALS, "3")
+    page = Page(column, ascending=ascending, offset=5, limit=10)
+    for asked in (few, one, both, several):
+        await search_users(wiring, OPERATOR, asked, Page(column))
+        wanted = (await search_users(wiring, OPERATOR, asked, page))[0].items
+        with monkeypatch.context() as patched:
+            patched.setattr(search, "EXACT", 50)
+            patched.setattr(data_ranges, "_WORTH_HALVING", 1)
+            await search_users(wiring, OPERATOR, asked, Page(column))  # takes the sample
+            patched.setattr(RangeSearch, "_way", no_way)
+            result, _ = await search_users(wiring, OPERATOR, asked, page)
+        assert [user.user_id for user in result.items] == [user.user_id for user in wanted], asked
+
+
+async def no_way(_self: object, _asked: object, _about: object) -> None:
+    """Find no way but to sort."""
+
+
+@pytest.mark.usefixtures("many")
+@pytest.mark.parametrize("ascending", [True, False])
+async def test_users_of_one_time_are_sorted_by_id_whatever_the_database_leaves_out(
+    rooms: Rooms, monkeypatch: pytest.MonkeyPatch, *, ascending: bool
+) -> None:
+    """Keys are sorted by the time alone first, and by both if more than a few have the time at which the page ends."""
+    wiring = rooms.wiring
+    name = "rising" if ascending else "falling"
+    schema_id = await schema_of(wiring, {"properties": {name: INDEX}})
+    schema = await wiring.schemas.find(schema_id)
+    plan = await wiring.plans.get(schema) if schema else None
+    assert plan is not None
+    documents, at = [], wiring.now()
+    for number in range(400):
+        data = {name: number * 7 % 400}
+        user = User(f"{name}{number:05}", "default", schema_id, 1, data, created_at=at, changed_at=at)
+        documents.append(raw(to_document(replace(user, indexed=plan.entries(data), marking=plan.fingerprint))))
+    await rooms.database.collection("users").write_all("insert", documents)
+    monkeypatch.setattr(DataRanges, "guess", lambda _self, _asked: 390)
+    asked = Data(f"/{name}", KIND.LESS, 400)
+    page = Page("creation_date", ascending=ascending, offset=30, limit=10)
+    result, _ = await search_users(wiring, OPERATOR, asked, page)
+    assert (result.total, result.is_estimate) == (400, False)
+    monkeypatch.setattr(search, "EXACT", 100)
+    for shown in (result, (await search_users(wiring, OPERATOR, asked, page))[0]):
+        numbers = range(30, 40) if ascending else range(369, 359, -1)
+        assert [user.user_id for user in shown.items] == [f"{name}{number:05}" for number in numbers]
+
+
+@pytest.mark.usefixtures("many")
 @pytest.mark.parametrize("ascending", [True, False])
 @pytest.mark.parametrize("column", ["id", "creation_date", "change_date"])
 @pytest.mark.parametrize("exact", [10_000, 100])
@@ -397,8 +485,12 @@ async def test_whoever_has_two_values_in_a_range_counts_once(wiring: Wiring) -> 
     assert result.total == 3
 
 
-async def test_ranges_end_where_their_kind_of_value_ends(wiring: Wiring) -> None:
-    """Numbers, texts and bools under one path are kept apart, and ends that leave nothing between them find nobody."""
+async def test_ranges_end_where_their_kind_of_value_ends(rooms: Rooms, wiring: Wiring) -> None:
+    """Numbers, texts and bools under one path are kept apart, and ends that leave nothing between them find nobody.
+
+    Whoever goes through users instead of the index finds the same.
+    """
+    users = rooms.database.collection("users")
     schema_id = await schema_of(wiring, {"properties": {"any": INDEX}})
     values: list[Any] = [-1e300, -5, 0, 2.5, 3, 2**63 - 1, "", "a", "b", "\U0010ffff", False, True]
     for number, value in enumerate(values):
@@ -424,6 +516,10 @@ async def test_ranges_end_where_their_kind_of_value_ends(wiring: Wiring) -> None
         ([data(KIND.GREATER, "a"), data(KIND.LESS, 3)], []),
     ]:
         assert await found(wiring, *asked) == [f"k{number:02}" for number in expected], asked
+        one, _ = range_of({}, narrowed(AllOf(tuple(map(entries_of, asked)))))
+        if one is not None:
+            met = await users.find({"schema_id": schema_id} | one.entry_filter)
+            assert {each["_id"] for each in met} == {f"k{number:02}" for number in expected}, asked
 
 
 @pytest.mark.usefixtures("many")
@@ -454,6 +550,50 @@ async def test_a_search_that_takes_too_long_is_refused(rooms: Rooms, monkeypatch
     monkeypatch.setattr(search, "LONGEST", 0.01)
     with pytest.raises(Unmet, match="takes more than"):
         await found(rooms.wiring, Data("/town", TEXT.CONTAINS_IGNORE_CASE, "rn00"))
+
+
+@pytest.mark.usefixtures("many")
+async def test_texts_that_go_with_a_deletion_are_counted_without_users(
+    rooms: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is deleted has no username, so the index alone tells; nor is it found by what it had."""
+    monkeypatch.setattr(UserStore, "erased", frozenset({"username"}))
+    wiring, schema_id = rooms.wiring, await schema_of(rooms.wiring)
+    for number in range(6):
+        new = CreateUser(schema_id, {}, "default", user_id=f"n{number}", username=f"Named{number}")
+        await create_user(wiring, OPERATOR, new)
+    await delete_user(wiring, Target(OPERATOR, "n3"))
+    within = Caller("viewer", (Grant(Role.ORG_USER_VIEWER, "default"),))
+    named = Text("username", "nAMED", TEXT.STARTS_WITH_IGNORE_CASE)
+    either = AnyOf((named, Text("username", "4", TEXT.ENDS_WITH)))
+    cases: list[tuple[Query, Caller, list[str]]] = [
+        (named, OPERATOR, ["n0", "n1", "n2", "n4", "n5"]),
+        (named, within, ["n0", "n1", "n2", "n4", "n5"]),
+        (named, VIEWER, []),
+        (either, within, ["n0", "n1", "n2", "n4", "n5"]),
+        (AllOf((named, Text("username", "5", TEXT.ENDS_WITH))), OPERATOR, ["n5"]),
+        (AllOf((Not(named), Is("schema_id", schema_id))), OPERATOR, []),
+    ]
+    for asked, caller, ids in cases:
+        result, _ = await search_users(wiring, caller, asked, Page("id", ascending=True))
+        assert ([user.user_id for user in result.items], result.total) == (ids, len(ids)), asked
+    [counted, _] = sorted(await reads(rooms, named, OPERATOR, monkeypatch), key=lambda each: each.documents)
+    assert counted.documents == 0
+
+
+async def test_what_ends_with_a_text_has_nothing_behind_it(rooms: Rooms) -> None:
+    """Not even a line break, of which a pattern's ``$`` would not speak."""
+    texts = rooms.database.collection("texts")
+    for name in ("end", "end\n", "END", "END\n", "end\nx"):
+        await texts.insert({"_id": name, "folded": fold(name)})
+    for value, method, ids in [
+        ("nd", TEXT.ENDS_WITH, {"end"}),
+        ("d\n", TEXT.ENDS_WITH, {"end\n"}),
+        ("nd", TEXT.ENDS_WITH_IGNORE_CASE, {"end", "END"}),
+        ("", TEXT.ENDS_WITH, {"end", "end\n", "END", "END\n", "end\nx"}),
+    ]:
+        told = await texts.find(text_filter("_id", "folded", Text("name", value, method)))
+        assert {each["_id"] for each in told} == ids, (value, method)
 
 
 async def test_pages_lose_and_double_nobody_while_others_write(wiring: Wiring) -> None:

@@ -5,19 +5,16 @@ becomes part of a pattern.
 
 What is found is counted up to ``EXACT``, and estimated beyond. A query over ``data`` that is one range of its index, of
 users everywhere or in one organization, is counted without reading users, and so is a page of it by id or creation
-found (``store/data_ranges.py``). One that is a range beside other conditions is counted through that index. Few results
-are then read and sorted, many are met soon by going through the order that is asked for. Every search ends after
-``LONGEST`` seconds, with a page or without.
+found (``store/range_search.py``). One that is a range beside other conditions is counted through that index. Few
+results are then read and sorted, many are met soon by going through the order that is asked for. Every search ends
+after ``LONGEST`` seconds, with a page or without.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from dataclasses import dataclass
-from datetime import datetime
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 
 from schema_user.domain.data_search import narrowed
@@ -37,7 +34,6 @@ from schema_user.domain.search import (
 )
 from schema_user.errors import Unmet
 from schema_user.store.connection import TookTooLong
-from schema_user.store.data_ranges import COLUMNS, DataRanges
 from schema_user.store.data_search import (
     entries_filter,
     index_for,
@@ -48,14 +44,14 @@ from schema_user.store.data_search import (
 )
 from schema_user.store.known import Known
 from schema_user.store.page_tokens import PageTokens, behind
+from schema_user.store.range_search import Asked, RangeSearch, left
 from schema_user.store.text_search import text_filter
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
 
     from schema_user.domain.keyring import Keyring
     from schema_user.store.connection import Collection, Document, Pipeline
-    from schema_user.store.data_ranges import KeyRange
     from schema_user.store.data_search import Index
     from schema_user.store.page_tokens import Mark
 
@@ -69,15 +65,6 @@ LONGEST: Final = 2.0
 
 _SOON: Final = 0.25
 """Seconds for which many results are looked for in the order that is asked for, before they are sorted instead."""
-
-_KEYS_FOR_A_USER: Final = 3
-"""So many keys of an index are read and sorted in the time in which one user is fetched and looked at; measured."""
-
-_KEPT_KEYS: Final = {"_id": 1.0, "created_at": 0.2}
-"""Up to this part of ``EXACT``, the keys of a range are read and sorted here: times take long to decode and sort."""
-
-_SURELY_MORE: Final = 1.5
-"""From so many times ``EXACT`` on, a guess is believed far enough to ask only whether it is exceeded."""
 
 _SAMPLE: Final = 1_000
 _ESTIMATE_TTL: Final = 10.0
@@ -111,7 +98,8 @@ class SearchStore(Generic[T]):
 
     ``fields`` maps the names of queries and sort columns to those of documents, ``folded`` to those of the copies
     without case, ``joins`` to the stages that fetch a column from elsewhere, ``sorted_by`` to the indexes that have
-    the order of a column. Fields that are ``unread`` are not fetched.
+    the order of a column. Fields that are ``unread`` are not fetched. What is deleted has none of those that are
+    ``erased``, by their names in queries.
     """
 
     fields: ClassVar[Mapping[str, str]]
@@ -119,11 +107,12 @@ class SearchStore(Generic[T]):
     joins: ClassVar[Mapping[str, Pipeline]] = {}
     sorted_by: ClassVar[Mapping[str, Index]] = {}
     unread: ClassVar[tuple[str, ...]] = ()
+    erased: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, collection: Collection, keyring: Keyring, read: Callable[[Document], T]) -> None:
         """Search a collection as readers see it; the keyring seals page tokens, ``read`` makes values of documents."""
         self._searched = collection
-        self._ranges = DataRanges(collection)
+        self._in_range = RangeSearch(collection, self.sorted_by, self.unread)
         self._tokens = PageTokens(keyring)
         self._read = read
         self._estimates: Known[str, int] = Known(self._estimated, _ESTIMATE_TTL, _ESTIMATES_KEPT)
@@ -177,7 +166,7 @@ class SearchStore(Generic[T]):
             Unmet: ``SEARCH_TOO_BROAD``, if it takes more than ``LONGEST``.
         """
         query = narrowed(query)
-        where = {"$and": [scope, self.filter(query)]}
+        where = {"$and": [self._seen(scope, query), self.filter(query)]}
         column = self.fields[page.sort]
         order = 1 if page.ascending else -1
         context = f"page|{binding}|{page.sort}|{order}"
@@ -195,14 +184,15 @@ class SearchStore(Generic[T]):
         deadline = time.monotonic() + LONGEST
         try:
             led = list(leads(query))
-            one = await self._ranges.find(scope, query, _left(deadline)) if led else None
+            one = await self._in_range.ranges.find(scope, query, left(deadline)) if led else None
             if one is not None:
-                total, documents, more = await self._in_range(scope, one, page, mark, pipeline, deadline=deadline)
+                asked = Asked(scope, one, page, mark, pipeline, EXACT, deadline)
+                total, documents, more = await self._in_range.find(asked)
             elif led:
                 total, documents, more = await self._led(scope, led, page, mark, pipeline, deadline=deadline)
             else:
-                total = _told(mark) or await self._searched.count(where, EXACT + 1, seconds=_left(deadline))
-                documents = await self._searched.aggregate(pipeline, seconds=_left(deadline))
+                total = _told(mark) or await self._searched.count(where, EXACT + 1, seconds=left(deadline))
+                documents = await self._searched.aggregate(pipeline, seconds=left(deadline)) if total else []
                 more = len(documents) > page.limit
         except TookTooLong:
             raise _too_broad() from None
@@ -213,69 +203,11 @@ class SearchStore(Generic[T]):
         token = self._tokens.seal(shown[-1], column, context, told) if more and shown else None
         return Found(tuple(map(self._read, shown)), total, token, is_estimate=total > EXACT)
 
-    async def _in_range(
-        self, scope: Document, one: KeyRange, page: Page, mark: Mark | None, pipeline: Pipeline, *, deadline: float
-    ) -> tuple[int, list[Document], bool]:
-        """Count what is in a range, or say about how many (more than ``EXACT``), and fetch a page of it.
-
-        The last value is whether there are more behind it. Of few, or as long as there is no sample, keys are read up
-        to ``EXACT``; many are counted while the page is found.
-        """
-        if told := _told(mark):
-            return told, *await self._range_page(scope, one, page, told, pipeline, deadline=deadline)
-        column, guess, held = COLUMNS.get(page.sort), self._ranges.guess(one), []
-        if mark or guess is None or (column and guess <= EXACT * _KEPT_KEYS[column]):
-            held = await self._ranges.keys(one, EXACT + 1, column=column or "_id", seconds=_left(deadline))
-            if column and len(held) <= EXACT:
-                ids = _in_their_order(held, mark, page)
-                return len(held), await self._in_order(scope, ids[: page.limit]), len(ids) > page.limit
-            if len(held) <= EXACT:
-                return len(held), *await self._range_page(scope, one, page, len(held), pipeline, deadline=deadline)
-            counting: Awaitable[int] = self._ranges.about(one)
-        else:
-            counting = self._range_total(one, guess, deadline)
-        paging = self._range_page(scope, one, page, guess, pipeline, deadline=deadline)
-        total, found = await asyncio.gather(counting, paging)
-        return max(total, EXACT + 1) if len(held) > EXACT else total, *found
-
-    async def _range_total(self, one: KeyRange, guess: int, deadline: float) -> int:
-        """Count what is in a range up to ``EXACT``, and say about how many there are beyond."""
-        if guess > EXACT * _SURELY_MORE and await self._ranges.more_than(one, EXACT, _left(deadline)):
-            return guess
-        total = len(await self._ranges.keys(one, EXACT + 1, seconds=_left(deadline)))
-        return total if total <= EXACT else max(total, guess)
-
-    async def _range_page(
-        self, scope: Document, one: KeyRange, page: Page, about: int | None, pipeline: Pipeline, *, deadline: float
-    ) -> tuple[list[Document], bool]:
-        """Fetch a page of a range in which ``about`` so many are, and say whether there are more behind it."""
-        documents = await self._met(one, page, about, pipeline)
-        column = COLUMNS.get(page.sort)
-        if documents is None and column and page.token is None:
-            order, end = 1 if page.ascending else -1, page.offset + page.limit + 1
-            ids = (await self._ranges.first(one, column, order, end, _left(deadline)))[page.offset :]
-            return await self._in_order(scope, ids[: page.limit]), len(ids) > page.limit
-        if documents is None:
-            documents = await self._searched.aggregate(pipeline, seconds=_left(deadline), hint=one.index)
-        return documents, len(documents) > page.limit
-
-    async def _met(self, one: KeyRange, page: Page, about: int | None, pipeline: Pipeline) -> list[Document] | None:
-        """Fetch a page by going through an index in the order that is asked for; None if that would take long."""
-        hint = self.sorted_by.get(page.sort)
-        if page.sort == "id" and is_equality(one.entries):
-            hint = one.index
-        elif page.sort == "id" and one.organization_id is not None:
-            hint = (("organization_id", 1), ("_id", 1))
-        elif hint is not None and about is not None:
-            # Evenly spread, so many users are gone through until the page is full; sorting looks at ``about``.
-            passed = (page.offset + page.limit + 1) * await self._ranges.everything(one) // max(1, about)
-            cheaper = _KEYS_FOR_A_USER if page.sort in COLUMNS and not page.token else 1
-            hint = hint if passed * cheaper <= about else None
-        if hint is None:
-            return None
-        with contextlib.suppress(TookTooLong):
-            return await self._searched.aggregate(pipeline, seconds=_SOON, hint=hint)
-        return None
+    def _seen(self, scope: Document, query: Query) -> Document:
+        """Give a scope without what a query says itself: so an index that has its fields counts without documents."""
+        if not _asks_for(query, self.erased):
+            return scope
+        return {name: value for name, value in scope.items() if (name, value) != ("deleted", False)}
 
     async def _led(
         self, scope: Document, led: list[Entries], page: Page, mark: Mark | None, pipeline: Pipeline, *, deadline: float
@@ -294,16 +226,16 @@ class SearchStore(Generic[T]):
         first = None if page.token or page.sort in self.joins else page.offset + page.limit + 1
         total, ids = _told(mark) or 0, None
         if not total:
-            total, ids = await self._counted(pipeline, first, index, _left(deadline))
+            total, ids = await self._counted(pipeline, first, index, left(deadline))
         if total <= EXACT and ids is not None:
             wanted = ids[page.offset :]
-            return total, await self._in_order(scope, wanted[: page.limit]), len(wanted) > page.limit
+            return total, await self._in_range.in_order(scope, wanted[: page.limit]), len(wanted) > page.limit
         documents = None
         if total > EXACT and sorted_by is not None:
             with contextlib.suppress(TookTooLong):
                 documents = await self._searched.aggregate(pipeline, seconds=_SOON, hint=sorted_by)
         if documents is None:
-            documents = await self._searched.aggregate(pipeline, seconds=_left(deadline), hint=index)
+            documents = await self._searched.aggregate(pipeline, seconds=left(deadline), hint=index)
         return total, documents, len(documents) > page.limit
 
     async def _counted(
@@ -323,14 +255,6 @@ class SearchStore(Generic[T]):
             [match, {"$limit": EXACT + 1}, {"$group": told}], seconds=seconds, hint=index
         )
         return (grouped[0]["count"], grouped[0]["ids"]) if grouped else (0, [])
-
-    async def _in_order(self, scope: Document, ids: list[str]) -> list[Document]:
-        """Fetch documents in the order of their ids here; one that went meanwhile is left out."""
-        if not ids:
-            return []
-        found = await self._searched.find(scope | {"_id": {"$in": ids}}, dict.fromkeys(self.unread, 0) or None)
-        by_id = {each["_id"]: each for each in found}
-        return [by_id[each] for each in ids if each in by_id]
 
     async def _about(self, where: Document) -> int:
         """Say about how many documents match, of which there are more than ``EXACT``; as it was a moment ago."""
@@ -365,27 +289,22 @@ def _asks_for_data(query: Query) -> bool:
             return False
 
 
+def _asks_for(query: Query, names: frozenset[str]) -> bool:
+    """Whether all that a query finds has a text in a field of one of these names."""
+    match query:
+        case Text(name, _, _):
+            return name in names
+        case AllOf(queries):
+            return any(_asks_for(each, names) for each in queries)
+        case AnyOf(queries):
+            return bool(queries) and all(_asks_for(each, names) for each in queries)
+        case _:
+            return False
+
+
 def _told(mark: Mark | None) -> int | None:
     """Give the estimate that the first page of a search told; None if it counted."""
     return mark.total if mark else None
-
-
-def _in_their_order(held: list[tuple[Any, str]], mark: Mark | None, page: Page) -> list[str]:
-    """Sort pairs of a value and an id, and give the ids from where the page begins."""
-    for place in (1, 0):  # sorted twice by texts or by times: that is faster than once by pairs of them
-        held.sort(key=itemgetter(place), reverse=not page.ascending)
-    if mark is None:
-        return [each for _, each in held[page.offset :]]
-    value = mark.value.replace(tzinfo=None) if isinstance(mark.value, datetime) else mark.value
-    last = (value, mark.last_id)
-    return [each[1] for each in held if (each > last if page.ascending else each < last)]
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TookTooLong
-    return left
 
 
 def _too_broad() -> Unmet:

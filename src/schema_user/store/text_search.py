@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 _PATTERNS: Final = {
     TextMethod.CONTAINS: "{}",
     TextMethod.CONTAINS_IGNORE_CASE: "{}",
-    TextMethod.ENDS_WITH: "{}$",
-    TextMethod.ENDS_WITH_IGNORE_CASE: "{}$",
+    TextMethod.ENDS_WITH: r"{}\z",
+    TextMethod.ENDS_WITH_IGNORE_CASE: r"{}\z",
 }
+r"""``\z`` is the end alone; ``$`` would also be before a line break at the end."""
 
 
 def text_filter(field: str, folded: str | None, query: Text) -> Document:

@@ -56,8 +56,9 @@ _INDEXES: Final = (
     [("organization_id", 1), ("_id", 1)],
     [("schema_id", 1), ("organization_id", 1), ("_id", 1)],
     [("schema_id", 1), ("revision", 1)],
-    [("username_folded", 1), ("organization_id", 1)],
-    [("email.folded", 1), ("organization_id", 1)],
+    # The value as it was written comes last: what is compared with case is counted by the index alone too.
+    [("username_folded", 1), ("organization_id", 1), ("username", 1)],
+    [("email.folded", 1), ("organization_id", 1), ("email.value", 1)],
     [("phone.value", 1), ("organization_id", 1)],
     [("changed_at", 1), ("_id", 1)],
     [("created_at", 1), ("_id", 1)],
@@ -134,6 +135,7 @@ class UserStore(SearchStore[User]):
     joins = _JOINS
     sorted_by = _SORTED_BY
     unread = ("pending", "indexed")
+    erased = frozenset({"username", "email", "phone"})
 
     def __init__(
         self, database: Database, keyring: Keyring, relay: Relay | None = None, history_ttl: timedelta | None = None

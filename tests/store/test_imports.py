@@ -18,9 +18,11 @@ from schema_user.commands.schemas import (
 )
 from schema_user.commands.tokens import OPERATOR
 from schema_user.commands.users import CreateUser
+from schema_user.commands.webhooks import CreateWebhook, create_webhook
 from schema_user.domain.repetition import Once
+from schema_user.domain.webhook import EventType
 from schema_user.errors import Conflict, Fault, Unauthenticated, Unavailable
-from schema_user.store.connection import Database
+from schema_user.store.connection import Collection, Database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -74,27 +76,37 @@ async def test_nothing_waits_in_users_and_every_history_is_whole(rooms: Rooms) -
     assert (await wiring.history.check(head, None)).broken_at is None
 
 
+@pytest.mark.parametrize("heard", [True, False], ids=["webhooks are told", "nobody is"])
 @pytest.mark.parametrize("committed", [True, False], ids=["committed", "not"])
 async def test_an_answer_of_the_database_that_is_lost(
-    rooms: Rooms, monkeypatch: pytest.MonkeyPatch, committed: bool
+    rooms: Rooms, monkeypatch: pytest.MonkeyPatch, committed: bool, heard: bool
 ) -> None:
-    """Each line is stored once, with a whole history, and is answered as stored."""
+    """Each line is stored once, with a whole history, and is answered as stored; webhooks are told of it once."""
     wiring = rooms.wiring
-    send, calls = Database.insert_together, 0
+    place, name = (Database, "insert_together") if heard else (Collection, "write_all")
+    send, calls = getattr(place, name), 0
 
-    async def lost(self: Database, parts: Any) -> None:
+    async def lost(*given: Any, **options: Any) -> Any:
         nonlocal calls
         calls += 1
+        if calls > 2:
+            return await send(*given, **options)
         if committed:
-            await send(self, parts)
+            await send(*given, **options)
         raise Unavailable("DATABASE_UNAVAILABLE", "away")
 
-    monkeypatch.setattr(Database, "insert_together", lost)
-    found = await taken(wiring, [await lines(wiring, 3)])
-    assert calls
+    made = await lines(wiring, 3)
+    if heard:
+        hook = CreateWebhook("https://a.example.invalid/", (EventType.USER_CREATED,), "default")
+        await create_webhook(wiring, OPERATOR, hook)
+    monkeypatch.setattr(place, name, lost)
+    found = await taken(wiring, [made])
+    assert 1 <= calls <= 3
+    monkeypatch.undo()
     assert [each.error for each in found] == [None] * 3
     assert await rooms.database.collection("users").count({}) == 3
     await wiring.relay.flush()
+    assert await rooms.database.collection("outbox").count({}) == 3 * heard
     head = await wiring.history.head("u2")
     assert head is not None
     assert (await wiring.history.check(head, None)).broken_at is None

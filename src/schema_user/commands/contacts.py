@@ -164,7 +164,7 @@ def put_address(wiring: Wiring, decision: Decision, wish: AddressWish, rules: Co
     """Put an address into a user that is being changed: the one path for create, update and set, on both channels."""
     user = decision.user
     wanted = resolve(wish, rules)
-    if not user.usable and isinstance(wish.verification, (SendCode, ReturnCode)):
+    if isinstance(wish.verification, (SendCode, ReturnCode)) and not user.usable:
         raise not_usable(wish.channel)
     before = user.contact.on(wish.channel)
     address, placed = place(before, wanted)
@@ -174,7 +174,7 @@ def put_address(wiring: Wiring, decision: Decision, wish: AddressWish, rules: Co
     decision = replace(decision, user=user)
     if placed is Placed.REPLACED:
         decision = _tell_old(wiring, decision, wish.channel, before, wanted.value)
-        if user.usable and not address.is_verified:
+        if not address.is_verified and user.usable:
             verification = wish.verification or SendCode()
             if isinstance(verification, Unverified):
                 return decision

@@ -166,7 +166,7 @@ class SearchStore(Generic[T]):
             Unmet: ``SEARCH_TOO_BROAD``, if it takes more than ``LONGEST``.
         """
         query = narrowed(query)
-        where = {"$and": [self._seen(scope, query), self.filter(query)]}
+        where = {"$and": [self._beside(scope, query), self.filter(query)]}
         column = self.fields[page.sort]
         order = 1 if page.ascending else -1
         context = f"page|{binding}|{page.sort}|{order}"
@@ -203,7 +203,7 @@ class SearchStore(Generic[T]):
         token = self._tokens.seal(shown[-1], column, context, told) if more and shown else None
         return Found(tuple(map(self._read, shown)), total, token, is_estimate=total > EXACT)
 
-    def _seen(self, scope: Document, query: Query) -> Document:
+    def _beside(self, scope: Document, query: Query) -> Document:
         """Give a scope without what a query says itself: so an index that has its fields counts without documents."""
         if not _asks_for(query, self.erased):
             return scope

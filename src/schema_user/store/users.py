@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections import defaultdict
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ from schema_user.store.user_documents import ERASED, difference, from_document, 
 from schema_user.store.webhooks import delivery_record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from schema_user.domain.contact import Channel
     from schema_user.domain.keyring import Keyring
@@ -242,41 +243,46 @@ class UserStore(SearchStore[User]):
         """Store many new users of different ids, each with what ``insert()`` stores with it.
 
         The outcomes come in their order: False if the id was used before (by a write with this nonce, perhaps), or the
-        exception that ``insert()`` would raise. All go in one transaction, which puts what they leave where it belongs
-        at once; if that does not work, even without those whose ids are there, they go one by one.
+        exception that ``insert()`` would raise. All go in one call; those that it does not store, though their ids are
+        not there, go one by one in the end.
         """
         draw, turn = together(len(births) * _DRAWN), Slice()
-        first = []
-        for each in births:
+        left: dict[int, _First] = {}
+        for index, each in enumerate(births):
             if turn.over:
                 await turn.rest()
-            first.append(self._first(each.user, origin, deliveries=each.deliveries, nonce=each.nonce, draw=draw))
+            left[index] = self._first(each.user, origin, deliveries=each.deliveries, nonce=each.nonce, draw=draw)
         outcomes: dict[int, bool | Exception] = {}
-        left = dict(enumerate(first))
         for _ in range(_TOGETHER):
-            try:
-                await self._store_together(list(left.values()))
-            except (DuplicateKey, Unavailable):
-                outcomes |= await self._found_there(left, births)
-                left = {index: each for index, each in left.items() if index not in outcomes}
-            else:
-                return [outcomes.get(index, True) for index in range(len(first))]
+            stored = await self._stored_together(left)
+            outcomes |= dict.fromkeys(stored, True)
+            if len(stored) < len(left):
+                outcomes |= await self._found_there({index: left[index] for index in left.keys() - stored}, births)
+            left = {index: each for index, each in left.items() if index not in outcomes}
+            if not left:
+                return [outcomes[index] for index in range(len(births))]
         alone = await asyncio.gather(*(self._outcome(each) for each in left.values()))
         outcomes |= dict(zip(left, alone, strict=True))
-        return [outcomes[index] for index in range(len(first))]
+        return [outcomes[index] for index in range(len(births))]
 
-    async def _store_together(self, first: Sequence[_First]) -> None:
-        parts: dict[str, list[Document]] = defaultdict(list)
-        for each in first:
-            parts["users"].append(each.document)
-            for item in each.items:
-                # No user's document names it, so nothing keeps it from going once it is done.
-                released = {"relayed": True} if item.collection == OUTBOX else {}
-                parts[item.collection].append(decoded(bytes(item.record.raw)) | released)
-        if parts:
-            await self._database.insert_together(parts)
-        if OUTBOX in parts:
-            self._relay.wake()
+    async def _stored_together(self, first: Mapping[int, _First]) -> set[int]:
+        """Store new users in one call, and give those that are stored; of the others nothing is known.
+
+        If some leave anything to be moved, that goes where it belongs in the same transaction: then it is all or none.
+        """
+        with contextlib.suppress(DuplicateKey, Unavailable):
+            if any(each.items for each in first.values()):
+                await self._database.insert_together(_parts(first.values()))
+                self._relay.wake()
+                return set(first)
+            turn, statements = Slice(), []
+            for each in first.values():
+                if turn.over:
+                    await turn.rest()
+                statements.append(raw(each.document))
+            written = await self._users.write_all("insert", statements)
+            return {index for place, index in enumerate(first) if place not in written.errors}
+        return set()
 
     async def _found_there(self, first: Mapping[int, _First], births: Sequence[Birth]) -> dict[int, bool]:
         """Say of those whose ids are used whether a send whose answer was lost used them.
@@ -446,6 +452,18 @@ class UserStore(SearchStore[User]):
     async def count_of_organization(self, organization_id: str) -> int:
         """Count the users of an organization."""
         return await self._users.count({"organization_id": organization_id, "deleted": False})
+
+
+def _parts(first: Iterable[_First]) -> dict[str, list[Document]]:
+    """Sort new users and what they leave by collections."""
+    parts: dict[str, list[Document]] = defaultdict(list)
+    for each in first:
+        parts["users"].append(each.document)
+        for item in each.items:
+            # No user's document names it, so nothing keeps it from going once it is done.
+            released = {"relayed": True} if item.collection == OUTBOX else {}
+            parts[item.collection].append(decoded(bytes(item.record.raw)) | released)
+    return parts
 
 
 def _written(document: Document) -> list[Document]:

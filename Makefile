@@ -32,11 +32,12 @@ help: ## list what can be done (the default)
 run: $(RUN_STAMP) ## set up once, then serve on http://127.0.0.1:8080
 	@exec $(BIN)/schema-user serve
 
-# The tests wait for disks and for processes more than they compute: four at once keep two cores busy. Types are looked
-# at meanwhile, on one core, and what is said of them comes last.
+# The tests wait for disks and for processes more than they compute: four at once keep two cores busy. Each of the four
+# reads all tests, so what one has compiled is kept for the others, also where Python is told to write no bytecode. Types
+# are looked at meanwhile, on one core, and what is said of them comes last.
 test: $(DEV_STAMP) style ## lint, and every test but the soak
 	@mkdir -p .pytest_cache; { $(TYPES); } >.pytest_cache/types.txt 2>&1 & types=$$!; \
-	  $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder; tests=$$?; \
+	  PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder; tests=$$?; \
 	  wait $$types; types=$$?; cat .pytest_cache/types.txt; exit $$((tests || types))
 
 coverage: $(DEV_STAMP) ## the same tests once more, with the branches that they reach

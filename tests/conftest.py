@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 import pytest_asyncio
+from bson.raw_bson import RawBSONDocument
 from hypothesis import settings as hypothesis_settings
 from pymongo import MongoClient
 from xdist.scheduler import LoadFileScheduling
@@ -76,6 +77,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServer:
     return ByServer(config, log)
 
 
+def pytest_collection(session: pytest.Session) -> None:
+    """Let each process begin to read at another folder: what one has compiled, the others find."""
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None or session.config.args != session.config.getini("testpaths"):
+        return
+    folders = sorted(str(path) for path in Path(__file__).parent.iterdir() if any(path.glob("test_*.py")))
+    first = int(worker["workerid"].removeprefix("gw")) * len(folders) // worker["workercount"]
+    session.config.args = folders[first:] + folders[:first]
+
+
 def pytest_collectstart() -> None:
     """Look for no cycles while thousands of tests are made: what is made then stays."""
     gc.disable()
@@ -88,13 +99,14 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest."""
+    """Begin with what takes longest; the order is the same in each process."""
     items.sort(key=_place)
 
 
-def _place(item: pytest.Item) -> int:
-    names = {_TOGETHER.get(item.nodeid.partition("::")[0]), item.path.name, item.path.parent.name}
-    return next((place for place, name in enumerate(_FIRST) if name in names), len(_FIRST))
+def _place(item: pytest.Item) -> tuple[int, str]:
+    file = item.nodeid.partition("::")[0]
+    names = {_TOGETHER.get(file), item.path.name, item.path.parent.name}
+    return next((place for place, name in enumerate(_FIRST) if name in names), len(_FIRST)), file
 
 
 @pytest.fixture(scope="session")
@@ -155,10 +167,40 @@ async def prepared(settings: Settings) -> AsyncIterator[Rooms]:
             await rooms.database.drop()
 
 
+@dataclass
+class KeptDatabase:
+    """The one database of ``rooms``: its collections and indexes take most of a second to make.
+
+    ``documents`` are those of every collection when it was prepared, None until then.
+    """
+
+    uri: str
+    client: MongoClient[RawBSONDocument]
+    documents: dict[str, list[RawBSONDocument]] | None = None
+
+    def remember(self) -> None:
+        """Take down what is there."""
+        database = self.client.get_default_database()
+        self.documents = {name: list(database[name].find()) for name in database.list_collection_names()}
+
+    def restore(self) -> None:
+        """Bring back what was taken down, and nothing else."""
+        assert self.documents is not None
+        database = self.client.get_default_database()
+        for name in database.list_collection_names():
+            database[name].delete_many({})
+            if documents := self.documents.get(name):
+                database[name].insert_many(documents)
+        # What is written above is there for durable readers only once a later write is.
+        self.client.admin.command("appendOplogNote", 1, data={}, writeConcern={"w": "majority"})
+
+
 @pytest.fixture(scope="session")
-def kept_uri(mongod_uri: str) -> str:
-    """Name the one database of ``rooms``: its collections and indexes take most of a second to make."""
-    return fresh_uri(mongod_uri)
+def kept_database(mongod_uri: str) -> Iterator[KeptDatabase]:
+    """Give the one database of ``rooms``, by a client that does not wait for the journal."""
+    uri = fresh_uri(mongod_uri)
+    with MongoClient(uri, document_class=RawBSONDocument, w=1, journal=False) as client:
+        yield KeptDatabase(uri, client)
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -170,29 +212,30 @@ async def shared_pool() -> AsyncIterator[Pool]:
 
 
 @contextlib.asynccontextmanager
-async def emptied(kept_uri: str, shared_pool: Pool, **changes: Any) -> AsyncIterator[Rooms]:
+async def emptied(kept_database: KeptDatabase, shared_pool: Pool, **changes: Any) -> AsyncIterator[Rooms]:
     """Wire up as ``prepared()`` does, on a database and validation workers that outlive it: a tenth of the work.
 
-    ``changes`` are settings; the database holds nothing that was there before.
+    ``changes`` are settings, of which none changes what is prepared; the database holds nothing that was there before.
     """
-    with MongoClient[Any](kept_uri) as client:
-        database = client.get_default_database()
-        for name in database.list_collection_names():
-            database[name].delete_many({})
-    settings = settings_for(kept_uri, **changes)
+    prepared_before = kept_database.documents is not None
+    if prepared_before:
+        kept_database.restore()
+    settings = settings_for(kept_database.uri, **changes)
     validators = Validators(
         shared_pool, cache_bytes=settings.validator_cache_bytes, max_schema_bytes=settings.schema_max_bytes
     )
     async with wired(settings) as own:
         wiring = replace(own.wiring, validators=validators)
-        await prepare(wiring, own.instance)
+        if not prepared_before:
+            await prepare(wiring, own.instance)
+            kept_database.remember()
         yield replace(own, wiring=wiring, pool=shared_pool)
 
 
 @pytest_asyncio.fixture
-async def rooms(kept_uri: str, shared_pool: Pool) -> AsyncIterator[Rooms]:
+async def rooms(kept_database: KeptDatabase, shared_pool: Pool) -> AsyncIterator[Rooms]:
     """Give everything wired up, on a prepared database that holds nothing else."""
-    async with emptied(kept_uri, shared_pool) as made:
+    async with emptied(kept_database, shared_pool) as made:
         yield made
 
 
@@ -233,7 +276,7 @@ class Server:
             "SCHEMA_USER_PORT": str(self.port),
             "SCHEMA_USER_GRPC_PORT": str(self.grpc_port or ""),
             "SCHEMA_USER_DATA_DIR": str(self.data_dir),
-            "SCHEMA_USER_VALIDATION_WORKERS": "2",
+            "SCHEMA_USER_VALIDATION_WORKERS": "1",  # each takes a quarter of a second to start
             "SCHEMA_USER_BOOTSTRAP_TOKEN": self.token,
             **self.environment,
         }
@@ -305,7 +348,8 @@ class Api(httpx.Client):
 @pytest.fixture(scope="session")
 def server(short_dir: Path) -> Iterator[Server]:
     """Run one server for all tests of the API; what they must not share, they make for themselves."""
-    running = Server(short_dir / "server", grpc_port=free_port()).start()
+    visited = {"SCHEMA_USER_PAGES_PER_PEER": "100000"}  # browsers and all else come from one address
+    running = Server(short_dir / "server", grpc_port=free_port(), environment=visited).start()
     yield running
     assert running.stop() == 0
     assert "unexpected" not in running.log(), running.log()

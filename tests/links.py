@@ -6,13 +6,16 @@ import email
 import email.policy
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from schema_user.domain.contact import Channel
 from schema_user.domain.link import RESET_PATH, Link
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import Server
 
 _LINK = re.compile(r"https?://\S+/ui/(?:verify/|password/reset)\S+")
@@ -32,8 +35,9 @@ def links_to(server: Server, recipient: str, count: int = 1) -> list[str]:
     raise AssertionError(f"no message with a link came to {recipient}")
 
 
-def _text(file: Any) -> str:
-    """The words of a message with its recipient; of a mail the plain text."""
+@cache
+def _text(file: Path) -> str:
+    """The words of a message with its recipient; of a mail the plain text. A message is there whole, and stays so."""
     if file.suffix == ".txt":
         return str(file.read_text(encoding="utf-8"))
     if file.suffix != ".eml":

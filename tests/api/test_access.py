@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import SCHEMA, Api, Server, Tenant, reason, violations
+from tests.conftest import ANY_TLS, SCHEMA, Api, Server, Tenant, reason, violations
 
 ORGS, TOKENS, USERS, SCHEMAS = "/v3alpha/organizations", "/v3alpha/tokens", "/v3alpha/users", "/v3alpha/user_schemas"
 ORGANIZATION = "x-zitadel-orgid"
@@ -302,5 +302,5 @@ def test_compressed_bodies_are_not_unpacked(server: Server) -> None:
         "Content-Encoding": "gzip",
         "Content-Type": "application/json",
     }
-    response = httpx.post(server.url + USERS, content=b"\x1f\x8b", headers=headers)
+    response = httpx.post(server.url + USERS, content=b"\x1f\x8b", headers=headers, verify=ANY_TLS)
     assert (response.status_code, reason(response)) == (415, "ENCODING_UNSUPPORTED")

@@ -18,7 +18,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
 from schema_user.store.embedded import socket_uri
-from tests.conftest import age, free_port, reason
+from tests.conftest import ANY_TLS, age, free_port, reason
 from tests.faults.load import GENEROUS
 from tests.faults.test_server import serving
 
@@ -160,7 +160,7 @@ def by_phone(run: Run) -> None:
     user_id = run.api.ok("POST", "/v3alpha/users", {"schemaId": run.schema_id, "data": HUMAN})["userId"]
     path = f"/v3alpha/users/{user_id}/phone"
     run.api.ok("PUT", path, {"number": run.secret("+41791234567")})
-    eventually(lambda: "+41791234567" in httpx.get(f"{run.server.url}/ui/mailbox").text)
+    eventually(lambda: "+41791234567" in httpx.get(f"{run.server.url}/ui/mailbox", verify=ANY_TLS).text)
     age(run.server, user_id, "phone", timedelta(minutes=1))
     code = run.secret(run.api.ok("POST", f"{path}/resend", {"returnCode": {}})["verificationCode"])
     run.api.ok("POST", f"{path}/verify", {"verificationCode": code})

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.conftest import SCHEMA, Api, Tenant, reason, violations
+from tests.terminal import ran
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.terminal import Ended
 
 PERMISSION = "urn:zitadel:schema:permission"
 
@@ -174,10 +175,9 @@ class TestCommand:
         assert "there is not one user schema with the id or type strict" in missing.stderr
 
 
-def command(tenant: Tenant, *arguments: str) -> subprocess.CompletedProcess[str]:
+def command(tenant: Tenant, *arguments: str) -> Ended:
     """Run the command beside the server."""
-    whole = [sys.executable, "-m", "schema_user.cli", "schema", "dry-run", *arguments]
-    return subprocess.run(whole, env=tenant.server.env(), capture_output=True, text=True, timeout=60, check=False)
+    return ran(tenant.server.env(), "schema", "dry-run", *arguments)
 
 
 UNIQUE = {"type": "string", "urn:schema-user:unique": True}

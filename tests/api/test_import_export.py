@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +11,13 @@ import pytest
 
 from tests.conftest import reason
 from tests.exports import IDENTITIES, IDENTITY_SCHEMA, ZITADEL_EXPORT
+from tests.terminal import ran
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Api, Server, Tenant
+    from tests.terminal import Ended
 
 IMPORT = "/v3alpha/users/import"
 EXPORT = "/v3alpha/users/export"
@@ -310,10 +310,9 @@ class TestExport:
             assert itself.get(EXPORT).status_code == 403
 
 
-def command(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
+def command(server: Server, *arguments: str) -> Ended:
     """Run ``schema-user users`` beside the server."""
-    asked = [sys.executable, "-m", "schema_user.cli", "users", *arguments]
-    return subprocess.run(asked, env=server.env(), capture_output=True, text=True, timeout=60, check=False)
+    return ran(server.env(), "users", *arguments)
 
 
 def test_the_command_imports_and_exports(server: Server, tenant: Tenant, line: Any, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from tests.api.every_operation import (
     published,
     with_value,
 )
-from tests.conftest import Api, Server, reason
+from tests.conftest import ANY_TLS, Api, Server, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -285,7 +285,7 @@ def test_every_operation_needs_a_token_or_says_why_not(operator: Api, resting: S
         each.name.removesuffix("_head").removesuffix("_link").removesuffix("_code") for each in published(operator)
     }
     assert names >= set(OPEN)
-    with httpx.Client(base_url=resting.url) as nobody:
+    with httpx.Client(base_url=resting.url, verify=ANY_TLS) as nobody:
         for operation in published(operator):
             if not is_open(operation):
                 path = re.sub(r"{(\w+)}", lambda match: NOTHING[match[1]], operation.path)
@@ -314,8 +314,8 @@ def test_metrics_and_previews_ask_who_comes_from_elsewhere(
             assert without_ids(never, NOTHING) == without_ids(foreign, other.ids)
         own = caller.get(preview + home.organization_id, headers=elsewhere)
         assert own.status_code == (200 if instance or role == "ORG_OWNER" else 403)
-    assert httpx.get(resting.url + "/metrics", headers=elsewhere).status_code == 401
-    assert httpx.get(resting.url + preview, headers=elsewhere).status_code == 401
+    assert httpx.get(resting.url + "/metrics", headers=elsewhere, verify=ANY_TLS).status_code == 401
+    assert httpx.get(resting.url + preview, headers=elsewhere, verify=ANY_TLS).status_code == 401
 
 
 def test_page_tokens_are_worth_nothing_to_others(operator: Api, strangers: dict[str, Api], home: Place) -> None:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from schema_user.api.ui import linked
-from tests.conftest import Server, fresh_uri, reason
+from tests.conftest import ANY_TLS, Server, fresh_uri, reason
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ def article(server: Server, recipient: str) -> str:
     """Wait for a message to somebody, and give its part of the page."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        page = httpx.get(f"{server.url}/ui/mailbox").text
+        page = httpx.get(f"{server.url}/ui/mailbox", verify=ANY_TLS).text
         for part in page.split("<article>")[1:]:
             if recipient in part:
                 return part
@@ -62,7 +62,7 @@ def test_a_link_of_the_client_can_be_followed(tenant: Tenant) -> None:
 
 def test_the_page_keeps_what_it_shows_to_itself(server: Server) -> None:
     """No script, nothing from elsewhere, no copy in a cache, no trace in a referrer."""
-    response = httpx.get(f"{server.url}/ui/mailbox")
+    response = httpx.get(f"{server.url}/ui/mailbox", verify=ANY_TLS)
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert response.headers["cache-control"] == "no-store"
@@ -81,7 +81,7 @@ def test_the_page_keeps_what_it_shows_to_itself(server: Server) -> None:
 )
 def test_from_elsewhere_there_is_no_page(server: Server, headers: dict[str, str]) -> None:
     """Behind a proxy, or under a foreign name, even the first token sees nothing; without one it is 401."""
-    assert httpx.get(f"{server.url}/ui/mailbox", headers=headers).status_code == 401
+    assert httpx.get(f"{server.url}/ui/mailbox", headers=headers, verify=ANY_TLS).status_code == 401
     with server.client() as api:
         response = api.get("/ui/mailbox", headers=headers)
     assert (response.status_code, reason(response)) == (404, "PATH_UNKNOWN")
@@ -95,7 +95,7 @@ def test_with_a_database_elsewhere_there_is_no_page(short_dir: Path, mongod_uri:
     }
     server = Server(short_dir / "elsewhere", environment=environment).start()
     try:
-        assert httpx.get(f"{server.url}/ui/mailbox").status_code == 404
+        assert httpx.get(f"{server.url}/ui/mailbox", verify=ANY_TLS).status_code == 404
     finally:
         server.stop()
     assert server.log().count("no transport for email") == 1

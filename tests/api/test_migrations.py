@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 from tests.api.test_compatibility import PATH, changed, ended
 from tests.conftest import Api, Tenant, reason, violations
+from tests.terminal import ran
 
 
 def migrate(caller: Api, schema_id: str, **body: Any) -> dict[str, Any]:
@@ -153,8 +152,7 @@ def test_the_command_moves_users_and_says_who_failed(tenant: Tenant) -> None:
     tenant.owner.ok("PUT", f"{PATH}/{tenant.schema_id}", {"schema": changed(age={"minimum": 18}, note={})})
 
     def said(*arguments: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "schema_user.cli", "schema", *arguments]
-        done = subprocess.run(command, env=tenant.server.env(), capture_output=True, text=True, check=False)
+        done = ran(tenant.server.env(), "schema", *arguments)
         return done.returncode, done.stdout + done.stderr
 
     status, words = said("diff", "--schema", tenant.schema_id)

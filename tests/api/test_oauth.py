@@ -34,7 +34,7 @@ from schema_user.errors import Unauthenticated
 from schema_user.store.embedded import socket_uri
 from schema_user.wiring import utc_now
 from tests.api.conftest import FAILURES
-from tests.conftest import Server, reason, violations
+from tests.conftest import ANY_TLS, Server, reason, violations
 from tests.faults.load import eventually
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def ask(server: Server, form: dict[str, str] | bytes, peer: str | None = None, *
         options["content"] = form
     else:
         options["data"] = form
-    return httpx.post(server.url + TOKEN_PATH, headers=headers, timeout=30, **options)
+    return httpx.post(server.url + TOKEN_PATH, headers=headers, timeout=30, **options, verify=ANY_TLS)
 
 
 def credentials(made: dict[str, Any], **changes: str) -> dict[str, str]:
@@ -133,13 +133,15 @@ def access(response: httpx.Response) -> str:
 
 def status_with(server: Server, token: str, path: str) -> int:
     """Read something with a token."""
-    return httpx.get(server.url + path, headers={"Authorization": f"Bearer {token}"}, timeout=30).status_code
+    return httpx.get(
+        server.url + path, headers={"Authorization": f"Bearer {token}"}, timeout=30, verify=ANY_TLS
+    ).status_code
 
 
 class TestDiscovery:
     def test_it_names_the_endpoint(self, server: Server) -> None:
         """Issuer and endpoint are those of the public URL, and both grants are there."""
-        found = httpx.get(server.url + "/.well-known/openid-configuration").json()
+        found = httpx.get(server.url + "/.well-known/openid-configuration", verify=ANY_TLS).json()
         assert (found["issuer"], found["token_endpoint"]) == (server.url, server.url + TOKEN_PATH)
         assert found["grant_types_supported"] == ["client_credentials", JWT_BEARER]
 
@@ -473,9 +475,9 @@ class TestRequest:
         assert error(ask(server, body, params={"scope": "x"})) == refused
         chunks = iter([b"a=", b"x" * 20_000])
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        large = httpx.post(server.url + TOKEN_PATH, content=chunks, headers=headers)
+        large = httpx.post(server.url + TOKEN_PATH, content=chunks, headers=headers, verify=ANY_TLS)
         assert error(large) == (413, "invalid_request")
-        assert httpx.get(server.url + TOKEN_PATH).status_code == 405
+        assert httpx.get(server.url + TOKEN_PATH, verify=ANY_TLS).status_code == 405
 
     def test_one_way_of_authentication(self, server: Server, tenant: Tenant) -> None:
         """Not two at once, not one that contradicts the body, and no other scheme than Basic."""

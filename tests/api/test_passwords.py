@@ -17,7 +17,7 @@ from pymongo import MongoClient
 
 from schema_user.api.pages.words import WORDS
 from schema_user.store.embedded import socket_uri
-from tests.conftest import reason, violations
+from tests.conftest import ANY_TLS, reason, violations
 from tests.links import code_in, links_to, wrong
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def refused(response: httpx.Response, status: int, code: int, why: str) -> httpx
 @pytest.fixture(scope="module")
 def visitor() -> Iterator[httpx.Client]:
     """Give a browser that is nobody's."""
-    with httpx.Client(timeout=30) as made:
+    with httpx.Client(timeout=30, verify=ANY_TLS) as made:
         yield made
 
 

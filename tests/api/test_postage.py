@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from schema_user.commands.change import Decision
     from schema_user.validation.pool import Pool
     from schema_user.wiring import Wiring
+    from tests.conftest import KeptDatabase
 
 ADDRESS = "minnie@example.com"
 PAUSE = timedelta(seconds=30)
@@ -37,9 +38,9 @@ DAY_SECONDS = 24 * 60 * 60
 
 
 @pytest_asyncio.fixture
-async def strict(kept_uri: str, shared_pool: Pool) -> AsyncIterator[Wiring]:
+async def strict(kept_database: KeptDatabase, shared_pool: Pool) -> AsyncIterator[Wiring]:
     """Wire up an instance that sends one message to an address in a day."""
-    async with emptied(kept_uri, shared_pool, codes_per_address=1) as rooms:
+    async with emptied(kept_database, shared_pool, codes_per_address=1) as rooms:
         now = rooms.wiring.now()
         schema = UserSchema("any", None, "any", 1, '{"type": "object"}', "2020-12", SchemaState.ACTIVE, (), now, now)
         await rooms.wiring.schemas.insert(schema)

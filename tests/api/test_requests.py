@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.conftest import Api, Server, Tenant, reason, violations
+from tests.conftest import ANY_TLS, Api, Server, Tenant, reason, violations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +31,7 @@ def test_no_token_or_a_wrong_one_is_401_before_anything_else(server: Server, aut
     """401 with WWW-Authenticate, whatever the path, method and body."""
     headers = {} if authorization is None else {b"Authorization": authorization.encode("latin-1")}
     for method, path in (("PUT", "/v3alpha/users/1"), ("GET", "/nowhere"), ("BREW", "/v3alpha/users")):
-        response = httpx.request(method, server.url + path, headers=headers, content=b"{")
+        response = httpx.request(method, server.url + path, headers=headers, content=b"{", verify=ANY_TLS)
         assert (response.status_code, response.json()["code"]) == (401, 16)
         assert response.headers["www-authenticate"].startswith("Bearer")
 
@@ -283,10 +283,10 @@ def test_null_is_absent_everywhere_in_the_envelope(tenant: Tenant) -> None:
 def test_public_paths_need_no_token(server: Server) -> None:
     """Health, the OpenAPI document and its page are open; metrics and mailbox only for this machine."""
     for path in ("/health/live", "/health/ready", "/openapi.json", "/docs", "/metrics", "/ui/mailbox"):
-        assert httpx.get(server.url + path).status_code == 200, path
+        assert httpx.get(server.url + path, verify=ANY_TLS).status_code == 200, path
     for path in ("/metrics", "/ui/mailbox"):
         for headers in ({"Forwarded": "for=1.2.3.4"}, {"X-Forwarded-For": "1.2.3.4"}, {"Host": "evil.example"}):
-            assert httpx.get(server.url + path, headers=headers).status_code == 401, (path, headers)
+            assert httpx.get(server.url + path, headers=headers, verify=ANY_TLS).status_code == 401, (path, headers)
 
 
 def test_garbage_on_the_wire_harms_nobody(server: Server) -> None:
@@ -304,7 +304,7 @@ def test_garbage_on_the_wire_harms_nobody(server: Server) -> None:
         assert mess.sock is not None
         mess.sock.sendall(garbage)
         mess.close()
-    assert httpx.get(server.url + "/health/ready").status_code == 200
+    assert httpx.get(server.url + "/health/ready", verify=ANY_TLS).status_code == 200
 
 
 def test_internal_fields_of_bodies_stay_out_of_the_log(server: Server, tenant: Tenant) -> None:

@@ -12,7 +12,7 @@ from schema_user.api.metrics import Metrics
 from schema_user.api.reply import GUARDS
 from schema_user.settings import SettingsError, read_settings
 from tests.api.test_rate_limits import answering
-from tests.conftest import fresh_uri
+from tests.conftest import ANY_TLS, fresh_uri
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,9 +67,9 @@ class TestGuards:
 
     def test_without_a_token_too(self, server: Server) -> None:
         """A refusal at the door has them as well, and an answer that the client has already."""
-        refused = httpx.get(f"{server.url}/v3alpha/users/1")
-        etag = httpx.get(f"{server.url}/docs").headers["etag"]
-        known = httpx.get(f"{server.url}/docs", headers={"If-None-Match": etag})
+        refused = httpx.get(f"{server.url}/v3alpha/users/1", verify=ANY_TLS)
+        etag = httpx.get(f"{server.url}/docs", verify=ANY_TLS).headers["etag"]
+        known = httpx.get(f"{server.url}/docs", headers={"If-None-Match": etag}, verify=ANY_TLS)
         assert (refused.status_code, known.status_code) == (401, 304)
         assert set(refused.headers) & set(known.headers) >= _NAMES
 

@@ -1,26 +1,23 @@
-"""A real browser, and a server whose pages it visits."""
+"""A real browser, and windows of it that ask nothing of anybody but the server."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import async_playwright
 
-from tests.conftest import Server
-
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator
 
     from playwright.async_api import Browser, Page, Request
 
-    from tests.conftest import Api
+    from tests.conftest import Server
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _ARGUMENTS = ("--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run")
@@ -43,22 +40,6 @@ async def browser() -> AsyncIterator[Browser]:
         await running.close()
 
 
-@pytest.fixture(scope="session")
-def server(short_dir: Path) -> Iterator[Server]:
-    """Run a server that one machine may visit often."""
-    running = Server(short_dir / "browser", environment={"SCHEMA_USER_PAGES_PER_PEER": "100000"}).start()
-    yield running
-    assert running.stop() == 0
-    assert "unexpected" not in running.log(), running.log()
-
-
-@pytest.fixture(scope="session")
-def admin(server: Server) -> Iterator[Api]:
-    """Call that server with its first token."""
-    with server.client() as client:
-        yield client
-
-
 @dataclass
 class Visit:
     """A window of the browser, and what it asked for."""
@@ -71,30 +52,52 @@ class Visit:
         """Remember a request."""
         self.asked.append(request.url)
 
+    async def leave(self) -> None:
+        """Forget what one visitor did, before the next one comes."""
+        await self.page.goto("about:blank")
+        await self.page.context.clear_cookies()
+        await self.page.emulate_media(color_scheme="null")
+        self.asked.clear()
+        self.complaints.clear()
+
 
 class Visits:
-    """Opens windows; each must have asked nothing of any other origin when it closes."""
+    """Opens windows, each of which must ask nothing of any other origin; one of each width does for all tests."""
 
     def __init__(self, browser: Browser, url: str) -> None:
         """Visit the server at ``url``."""
         self._browser = browser
         self._origin = urlsplit(url).netloc
+        self._kept: dict[int, Visit] = {}
 
     @contextlib.asynccontextmanager
-    async def open(self, **options: Any) -> AsyncIterator[Page]:
-        """Open a window that runs no script, in English unless the options say something else."""
-        chosen: dict[str, Any] = {"java_script_enabled": False, "locale": "en-GB"} | options
-        context = await self._browser.new_context(**chosen)
+    async def open(self, width: int = 1280) -> AsyncIterator[Page]:
+        """Open a window that runs no script, in English."""
+        visit = self._kept.pop(width, None) or await self._opened(width)
+        yield visit.page
+        assert {urlsplit(url).netloc for url in visit.asked} == {self._origin}
+        assert [each for each in visit.complaints if "Content Security Policy" in each] == []
+        await visit.leave()
+        self._kept[width] = visit
+
+    async def _opened(self, width: int) -> Visit:
+        context = await self._browser.new_context(
+            java_script_enabled=False, locale="en-GB", viewport={"width": width, "height": 640}
+        )
         visit = Visit(await context.new_page())
         context.on("request", visit.note)
         visit.page.on("console", lambda message: visit.complaints.append(message.text))
-        yield visit.page
-        await context.close()
-        assert {urlsplit(url).netloc for url in visit.asked} == {self._origin}
-        assert [each for each in visit.complaints if "Content Security Policy" in each] == []
+        return visit
+
+    async def close(self) -> None:
+        """Close all windows."""
+        for visit in self._kept.values():
+            await visit.page.context.close()
 
 
-@pytest.fixture
-def visits(browser: Browser, server: Server) -> Visits:
+@pytest_asyncio.fixture(scope="session")
+async def visits(browser: Browser, server: Server) -> AsyncIterator[Visits]:
     """Give what opens windows."""
-    return Visits(browser, server.url)
+    made = Visits(browser, server.url)
+    yield made
+    await made.close()

@@ -28,7 +28,7 @@ async def test_from_the_link_to_a_new_password(tenant: Tenant, visits: Visits) -
     tenant.owner.ok("POST", f"/v3alpha/users/{user_id}/password/reset")
     (link,) = links_to(tenant.server, "browser-password@example.com")
     words = WORDS["de"]
-    async with visits.open(viewport={"width": 320, "height": 640}) as page:
+    async with visits.open(width=320) as page:
         await page.goto(link)
         first, again = page.get_by_label(words["reset.label"], exact=True), page.get_by_label(words["reset.again"])
         await expect(first).to_have_accessible_description(

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from tests.conftest import Server
 
-ROUNDS = 3
 LINES = 6000
 
 
@@ -61,13 +60,16 @@ def server(short_dir: Path) -> Iterator[Server]:
 
 # The death of the server and all its processes is that of each of them, too.
 @pytest.mark.parametrize(
-    "kill",
-    [pytest.param(kill, id=name, marks=[pytest.mark.soak] * (kill is not kill_family)) for name, kill in KILLS.items()],
+    ("kill", "rounds"),
+    [
+        pytest.param(kill_family, 2, id="server"),
+        *(pytest.param(kill, 3, id=f"{name} thrice", marks=pytest.mark.soak) for name, kill in KILLS.items()),
+    ],
 )
-def test_the_acknowledged_is_there(server: Server, kill: Callable[[Server], None]) -> None:
-    """After each of three kills under load every user is what its acknowledged updates made it."""
+def test_the_acknowledged_is_there(server: Server, kill: Callable[[Server], None], rounds: int) -> None:
+    """After each of several kills under load every user is what its acknowledged updates made it."""
     load = LedgerLoad(server)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         with load:
             kill(server)
             load.goes_on()

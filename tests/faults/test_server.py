@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from schema_user.app import create_app
-from tests.conftest import Server, free_port, fresh_uri, settings_for
+from tests.conftest import ANY_TLS, Server, free_port, fresh_uri, settings_for
 from tests.faults.load import (
     GENEROUS,
     Load,
@@ -88,7 +88,7 @@ def command(server: Server, *arguments: str, **changes: str) -> subprocess.Compl
 def answers(server: Server) -> bool:
     """Whether it answers that it is ready, asked over a new connection."""
     try:
-        return httpx.get(f"{server.url}/health/ready").is_success
+        return httpx.get(f"{server.url}/health/ready", verify=ANY_TLS).is_success
     except httpx.TransportError:
         return False
 

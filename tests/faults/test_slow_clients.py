@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tests.conftest import ANY_TLS
 from tests.faults.load import GENEROUS, Load
 from tests.faults.test_server import serving
 
@@ -67,7 +68,7 @@ class TestSlowBodies:
                 lines = "Transfer-Encoding: chunked" if chunked else "Content-Length: 1000000"
                 connection.sendall(head(hasty, lines) + (b"", b"", b"{", b"5\r\n{")[number % 4])
             load.goes_on()
-            assert httpx.get(f"{hasty.url}/health/ready").is_success
+            assert httpx.get(f"{hasty.url}/health/ready", verify=ANY_TLS).is_success
             answers = [to_the_end(connection) for connection in slow]
             load.goes_on()
         load.kept()
@@ -103,7 +104,7 @@ class TestConnections:
         with contextlib.ExitStack() as stack:
             for _ in range(_SILENT):
                 stack.enter_context(connected(hasty))
-            assert httpx.get(f"{hasty.url}/health/ready", timeout=GENEROUS).is_success
+            assert httpx.get(f"{hasty.url}/health/ready", timeout=GENEROUS, verify=ANY_TLS).is_success
 
     @pytest.mark.parametrize(
         ("sent", "status"),
@@ -123,7 +124,7 @@ class TestConnections:
             answer = to_the_end(connection)
         # A client that still sends when the server hangs up may lose the answer: that is how TCP resets.
         assert not answer or answer.rpartition(b"HTTP/1.1 ")[2].startswith(status)
-        assert httpx.get(f"{hasty.url}/health/live").is_success
+        assert httpx.get(f"{hasty.url}/health/live", verify=ANY_TLS).is_success
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -192,4 +193,4 @@ class TestHttp2:
             raw = to_the_end(connection)
         away = [payload for kind, _, payload in frames(raw) if kind == _GOAWAY]
         assert not away or int.from_bytes(away[0][4:8], "big") == _ENHANCE_YOUR_CALM
-        assert httpx.get(f"{hasty.url}/health/ready").is_success
+        assert httpx.get(f"{hasty.url}/health/ready", verify=ANY_TLS).is_success

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from schema_user.store.connection import Document
     from schema_user.validation.pool import Pool
     from schema_user.wiring import Wiring
+    from tests.conftest import KeptDatabase
 
 ALL = tuple(EventType)
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -69,9 +70,9 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-async def rooms(kept_uri: str, shared_pool: Pool) -> AsyncIterator[Rooms]:
+async def rooms(kept_database: KeptDatabase, shared_pool: Pool) -> AsyncIterator[Rooms]:
     """Give everything wired up, where receivers may be on this machine."""
-    async with emptied(kept_uri, shared_pool, allow_private_addresses=True) as made:
+    async with emptied(kept_database, shared_pool, allow_private_addresses=True) as made:
         yield made
 
 

@@ -16,6 +16,7 @@ from protobuf.wkt import Any as Packed
 from schema_user.rpc.generated.google.rpc.error_details_pb import BadRequest, ErrorInfo, RequestInfo, RetryInfo
 from schema_user.rpc.generated.zitadel import management_pb
 from schema_user.rpc.generated.zitadel.user.v2 import user_service_pb
+from tests.conftest import ANY_TLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,7 +68,7 @@ class Caller:
         self.wire = wire
         self.token = token
         self.headers: dict[str, str] = {}
-        self._http = httpx.Client(base_url=server.url, timeout=30)
+        self._http = httpx.Client(base_url=server.url, timeout=30, verify=ANY_TLS)
         self._channel = grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}")
 
     def close(self) -> None:

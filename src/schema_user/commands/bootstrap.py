@@ -18,6 +18,7 @@ from schema_user.domain.schema import HUMAN_SCHEMA
 from schema_user.domain.search import Text, TextMethod
 from schema_user.errors import Conflict, Unmet
 from schema_user.store.history import EXPIRES
+from schema_user.validation.validators import Judged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,9 +66,23 @@ async def _first_schemas(wiring: Wiring, instance: InstanceStore) -> None:
         if await instance.known(mark):
             continue
         with contextlib.suppress(Conflict):
-            await create_schema(wiring, OPERATOR, CreateSchema(name, document, None))
+            await create_schema(wiring, OPERATOR, CreateSchema(name, document, None), judged=_judged(document))
         await instance.first(mark)
     await _note_human_schema(wiring, instance)
+
+
+def _judged(document: Any) -> Judged:
+    """Put a document of our own through the gate, here: starting a worker takes longer than all else at a first start.
+
+    Raises:
+        ValueError: if the gate does not take it.
+    """
+    from schema_user.validation import gate  # noqa: PLC0415 -- only the first start of all needs it
+
+    found = gate.check(document)
+    if found.violations:
+        raise ValueError(found.violations)
+    return Judged(found.violations, found.warnings, found.dialect)
 
 
 async def _note_human_schema(wiring: Wiring, instance: InstanceStore) -> None:

@@ -2,11 +2,10 @@
 
     make bench-import
 
-Lines of about 1 KB, each with an address, a name and nested data, are sent as one stream to one HTTP process, or as
-many as are asked for to as many. Then the driver alone
-inserts the documents that came of them into a collection with the same indexes, as many at once, as durable. Beside
-the rates stands the processor time of every process that had a part in it: on a machine that does other things as
-well it says more than the clock.
+Lines of about 1 KB, each with an address, a name and nested data, are sent as two streams to two HTTP processes, or as
+many as are asked for to as many. Then the driver alone inserts the documents that came of them into a collection with
+the same indexes, as many at once, as durable. Beside the rates stands the processor time of every process that had a
+part in it: on a machine that does other things as well it says more than the clock.
 """
 
 from __future__ import annotations
@@ -201,7 +200,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=100_000)
-    parser.add_argument("--processes", type=int, default=1, help="HTTP processes, and streams")
+    parser.add_argument("--processes", type=int, default=2, help="HTTP processes, and streams")
     options = parser.parse_args()
     with told_in_a_sentence(), tempfile.TemporaryDirectory(prefix="su-import-") as folder:
         found = run(Path(folder), options.users, options.processes)

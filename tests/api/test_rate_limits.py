@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from schema_user.wiring import Wiring
 
 TOKEN = "a token of the tests, of 32 or more characters".replace(" ", "-")
-NOON = 1_777_896_000.0
-"""A time in seconds since 1970."""
+NOON = 4_102_488_000.0
+"""A time in seconds since 1970, far ahead: the database lets go what is counted in spans that are over."""
 MINUTE = timedelta(minutes=1)
 OWNER = (Grant(Role.ORG_OWNER, "default"),)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.conftest import Api, Server
 
 TIMEOUT = 2.0  # seconds, as the server is told; a hasty machine's share comes on top
-MARGIN = 1.0
+MARGIN = 3.0
 
 
 @pytest.fixture(scope="module")

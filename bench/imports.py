@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 _GOAL = 10_000
 _WARM = 3
+_TRIES = 100
 _SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["name", "address"],
@@ -112,13 +113,26 @@ def call(server: Served, method: str, path: str, body: Any) -> Any:
         return json.load(answer)
 
 
-def stream(server: Served, body: bytes) -> list[bytes]:
+def connected(server: Served, count: int) -> list[socket.socket]:
+    """Connect so many times, to as many processes: the system gives a connection to any of those that listen."""
+    for _ in range(_TRIES):
+        found = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(count)]
+        time.sleep(0.1)  # until they are taken
+        if sum(map(bool, server.connections())) == count:
+            return found
+        for each in found:
+            each.close()
+    message = f"{count} connections never went to as many processes"
+    raise SystemExit(message)
+
+
+def stream(server: Served, body: bytes, connection: socket.socket) -> list[bytes]:
     """Send lines as one request and give the lines of its answer, which are read while it is sent."""
     head = (
         f"POST /v3alpha/users/import HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {server.token}\r\n"
         f"Content-Type: application/x-ndjson\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
-    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+    with connection:
         sending = threading.Thread(target=lambda: connection.sendall(head.encode() + body))
         sending.start()
         chunks = []
@@ -153,18 +167,20 @@ def measured(server: Served, count: int, work: Callable[[], object], *, with_own
 
 
 def streams(server: Served, bodies: Sequence[bytes]) -> list[bytes]:
-    """Send several streams at once and give the lines of all answers."""
+    """Send several streams at once, each to another process, and give the lines of all answers."""
+    connections = connected(server, len(bodies))
     with ThreadPoolExecutor(len(bodies)) as senders:
-        return [line for answer in senders.map(lambda body: stream(server, body), bodies) for line in answer]
+        answers = senders.map(lambda body, connection: stream(server, body, connection), bodies, connections)
+        return [line for answer in answers for line in answer]
 
 
 def run(folder: Path, count: int, processes: int) -> dict[str, Figures]:
     """Measure both sides; with several HTTP processes there are as many streams."""
     with served(folder, processes) as server:
         schema_id = call(server, "POST", "/v3alpha/user_schemas", {"type": "person", "schema": _SCHEMA})["id"]
-        for number in range(_WARM * processes):
-            warm = b"".join(lines(1_000, schema_id)).replace(b"imported-", f"warm-{number}-".encode())
-            stream(server, warm)
+        for number in range(_WARM):
+            names = [f"warm-{number}-{process}-".encode() for process in range(processes)]
+            streams(server, [b"".join(lines(1_000, schema_id)).replace(b"imported-", name) for name in names])
         time.sleep(2)
         made = list(lines(count, schema_id))
         bodies = [b"".join(made[begin::processes]) for begin in range(processes)]

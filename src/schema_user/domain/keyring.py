@@ -101,9 +101,9 @@ def together(count: int) -> Draw:
     return draw
 
 
-def seal_with(key: bytes, plain: bytes, context: str, draw: Draw = secrets.token_bytes) -> bytes:
+def seal_with(key: bytes, plain: bytes, context: str) -> bytes:
     """Encrypt with AES-256-GCM under a key of 32 bytes that is kept elsewhere, such as a user's own."""
-    nonce = draw(_NONCE)
+    nonce = secrets.token_bytes(_NONCE)
     return nonce + AESGCM(key).encrypt(nonce, plain, context.encode())
 
 

@@ -60,7 +60,6 @@ def entry(
     made_id: str,
     *,
     kept: timedelta | None = None,
-    draw: Draw = secrets.token_bytes,
 ) -> tuple[Document, bytes]:
     """Give the record of a change, its values sealed under the user's own key, and its digest for the chain.
 
@@ -84,7 +83,7 @@ def entry(
     if origin.user_id is not None:
         record["actor_id"] = origin.user_id
     found = changes(before, after)
-    sealed = seal_with(after.key, _ENCODER.encode(found), f"history|{made_id}", draw) if found else b""
+    sealed = seal_with(after.key, _ENCODER.encode(found), f"history|{made_id}") if found else b""
     facts = (
         made_id,
         after.user_id,

@@ -48,8 +48,8 @@ MAX_PENDING_SIZE: Final = 4 * 1024 * 1024
 _TOGETHER: Final = 2
 """How often many new users are sent together: once more without those whose ids are there."""
 
-_DRAWN: Final = 64
-"""Random bytes for one new user: its key, and what tells its write and its sealed values from all others."""
+_DRAWN: Final = 48
+"""Random bytes for one new user: its key, and what tells its write from all others."""
 
 _NOBODY: Final = Origin()
 
